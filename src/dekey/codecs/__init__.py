@@ -1,0 +1,1 @@
+"""Coordinates to maps and back, without weights."""

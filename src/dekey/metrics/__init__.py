@@ -1,0 +1,1 @@
+"""Numbers with rules: OKS average precision, PCK, NME, pixel error. NumPy only."""

@@ -1,0 +1,1 @@
+"""Batches, augmentation and the training run."""
