@@ -7,6 +7,7 @@ Every frame is continuous: the top-left *corner* of the first pixel is (0, 0) an
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +140,7 @@ def warp(image: NDArray[np.uint8], image_to_input: Affine, size: Size, fill: int
     bottom = min(math.ceil(region[3] + margin), image.shape[0])
     if right <= left or bottom <= top:
         return np.full((height, width, *image.shape[2:]), fill, dtype=np.uint8)
-    seen = image[top:bottom, left:right]
+    seen: NDArray[Any] = image[top:bottom, left:right]
     seen_to_input = compose(translate(left, top), image_to_input)
     factor = math.floor(1 / max(_magnification(seen_to_input), 1e-6))
     if factor >= 2:
@@ -149,9 +150,10 @@ def warp(image: NDArray[np.uint8], image_to_input: Affine, size: Size, fill: int
         seen_to_input = compose(reduced_to_seen, seen_to_input)
     # OpenCV counts from the centre of the first pixel: move there and back. This is the half pixel's only place.
     centred = compose(translate(0.5, 0.5), seen_to_input, translate(-0.5, -0.5))
-    return cv2.warpAffine(  # type: ignore[return-value]
+    warped: NDArray[Any] = cv2.warpAffine(
         seen, centred, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(fill,) * 3
     )
+    return warped
 
 
 def _magnification(affine: Affine) -> float:
@@ -173,4 +175,5 @@ def iou(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.f
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(-1)
     union = box_sizes(boxes).prod(-1)[:, None] + box_sizes(others).prod(-1)[None] - shared
-    return shared / np.maximum(union, 1e-12)
+    overlap: NDArray[np.float64] = shared / np.maximum(union, 1e-12)
+    return overlap

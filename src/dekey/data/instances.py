@@ -112,12 +112,15 @@ class Instances:
         return cls(**columns)
 
     def __len__(self) -> int:
-        return self.keypoints.shape[0]
+        return len(self.keypoints)
 
     def __getitem__(self, index: Index) -> Instances:
         """Select objects by slice, mask or index array; a slice gives views."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Instances(**{name: None if value is None else value[index] for name, value in columns.items()})
+        columns: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            columns[field.name] = None if value is None else value[index]
+        return Instances(**columns)
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
@@ -169,9 +172,12 @@ class Points:
                 raise ValueError(f"Points.{name} holds {value.shape[0]} points, expected {count}")
 
     def __len__(self) -> int:
-        return self.xy.shape[0]
+        return len(self.xy)
 
     def __getitem__(self, index: Index) -> Points:
         """Select points by slice, mask or index array."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Points(**{name: None if value is None else value[index] for name, value in columns.items()})
+        columns: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            columns[field.name] = None if value is None else value[index]
+        return Points(**columns)

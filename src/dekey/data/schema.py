@@ -153,7 +153,10 @@ class Schema:
         return replace(schema, mirror=schema.mirror if mirror is not None else None, mirror_note=note)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Schema) and self.to_dict() == other.to_dict()
+        """Compare everything but `mirror_note`, which tells where the mirror came from and not what it is."""
+        if not isinstance(other, Schema):
+            return NotImplemented
+        return replace(self, mirror_note="").to_dict() == replace(other, mirror_note="").to_dict()
 
     def __hash__(self) -> int:
         return hash((self.classes, self.keypoints))
