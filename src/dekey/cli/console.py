@@ -19,6 +19,8 @@ def message(text: str, stream: TextIO | None = None) -> None:
     Characters that a terminal would obey are written as escapes: names come from other people's files.
     """
     stream = sys.stderr if stream is None else stream
+    if stream is None:  # the process was started without one
+        return
     shown = printable(text)
     print(f"\r{shown.ljust(_width() - 1)}" if _is_terminal(stream) else shown, file=stream, flush=True)
 

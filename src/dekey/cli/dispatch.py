@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -87,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = _debug_wanted(words)
     try:
         code = _run(words)
-        sys.stdout.flush()  # here, where a reader that has gone is met quietly, not at the interpreter's end
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a reader that has gone is met quietly, not at the interpreter's end
         return code
     except BrokenPipeError:
         _drop_output()
@@ -97,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exception(error)
         sentence, code = explain(error)
         message(f"dekey: {sentence}")
         return code
@@ -125,10 +127,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         return "found too little memory for this; a smaller --batch-size or smaller images need less", 2
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return (
-        f"a fault of dekey's own ({said}); please report it on the project's issue tracker with the traceback, which --debug shows",
-        1,
-    )
+    report = "please report it on the project's issue tracker with the traceback, which --debug shows"
+    return f"a fault of dekey's own ({said}); {report}", 1
 
 
 def _run(words: list[str]) -> int:
