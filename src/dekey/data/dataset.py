@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, overload
 
@@ -226,6 +226,13 @@ class Dataset:
             self.annotation_ids[objects],
             self.problems,
             self.category_ids,
+        )
+
+    def select_objects(self, keep: NDArray[np.bool_]) -> Dataset:
+        """Give the data set with the objects where `keep` (M,) is true; every image stays."""
+        before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)
+        return replace(
+            self, instances=self.instances[keep], starts=before[self.starts], annotation_ids=self.annotation_ids[keep]
         )
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:

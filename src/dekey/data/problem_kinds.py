@@ -1,0 +1,93 @@
+"""The table of everything that can be wrong with a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dekey.data.dataset import Problem
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem.
+
+    Attributes:
+        severity: an ``error`` stops training, a ``warning`` does not.
+        meaning: what is wrong, as the documentation states it.
+        advice: what to do about it.
+    """
+
+    severity: Severity
+    meaning: str
+    advice: str
+
+
+KINDS: dict[str, Kind] = {
+    # Found while a file is read: such a record has no place in the columns, or only half of one.
+    "unreadable-record": Kind("error", "a record lacks a field or holds the wrong type", "mend the record in the file"),
+    "unsafe-path": Kind("error", "an image name leaves the image folder", "name the folder that holds it with --images"),
+    "missing-size": Kind("error", "an image has no size, neither in the file nor on disk", "add width and height"),
+    "duplicate-image-id": Kind("error", "two images have the same id", "give every image an id of its own"),
+    "unknown-image": Kind("error", "an object names an image that is not listed", "list the image or remove the object"),
+    "unknown-category": Kind("error", "an object names a category that is not listed", "add the category or mend the id"),
+    "wrong-length": Kind("error", "a keypoint list does not fit its category", "write x, y, v for every keypoint"),
+    "unreadable-box": Kind("error", "a box is not four numbers", "write x, y, width, height, or leave the box out"),
+    "bad-visibility": Kind("error", "a visibility code is unknown", "write 0 unlabelled, 1 occluded or 2 visible"),
+    "labelled-without-coordinates": Kind(
+        "error", "a labelled keypoint has no coordinates", "give it coordinates, or visibility 0"
+    ),
+    "coordinates-without-label": Kind(
+        "warning",
+        "an unlabelled keypoint has coordinates, which are ignored",
+        "set its visibility to 1 or 2 if they are meant",
+    ),
+    "bad-mirror": Kind("error", "the table of left-right pairs is no involution", "let every pair name each other"),
+    "bad-sigmas": Kind(
+        "error", "the OKS sigmas are not usable", "give one positive number a keypoint, the same in every class"
+    ),
+    "bad-skeleton": Kind("warning", "an edge names a keypoint that does not exist", "mend the edge; it only serves drawing"),
+    "zero-based-skeleton": Kind("warning", "the edges count from 0 where the format counts from 1", "count from 1"),
+    "keypoint-order": Kind(
+        "warning",
+        "two categories list the same keypoints in different order",
+        "mind that results are written in the schema's order",
+    ),
+    # Found on the columns, whatever the format.
+    "missing-image": Kind("error", "an image file does not exist", "restore it, or name its folder with --images"),
+    "broken-image": Kind("error", "an image file cannot be opened or decoded", "replace the file or take it out"),
+    "wrong-size": Kind("error", "an image is not as large as annotated", "use the version that was labelled"),
+    "swapped-size": Kind(
+        "error",
+        "width and height are exchanged: the labels ignore the EXIF orientation, or follow one that was lost",
+        "restore the image that was labelled, or turn image and labels alike",
+    ),
+    "duplicate-annotation-id": Kind("warning", "two objects have the same id", "give every object an id of its own"),
+    "duplicate-image": Kind("warning", "the same image file is listed twice", "put all objects of an image under one entry"),
+    "empty-box": Kind("error", "a box has no width or no height", "draw the box again, or leave it out"),
+    "box-outside": Kind("error", "a box lies wholly outside its image", "check the size of the image and the unit of the box"),
+    "box-over-edge": Kind("warning", "a box reaches more than a pixel over the edge", "nothing, if the object is cut off"),
+    "keypoint-outside": Kind(
+        "warning",
+        "a labelled keypoint lies more than a pixel outside its image",
+        "check it; it is trained only where it can be",
+    ),
+    "keypoint-at-origin": Kind(
+        "error", "a labelled keypoint lies in the corner (0, 0), far from its object", "set its visibility to 0"
+    ),
+    "normalised-coordinates": Kind(
+        "error", "all keypoints of an object lie between 0 and 1", "multiply by width and height; pixels are expected"
+    ),
+    "no-keypoints": Kind("warning", "an object has no labelled keypoint", "nothing, if that is meant; it serves boxes only"),
+    "unused-keypoint": Kind("warning", "a keypoint is never labelled", "label it, or take it out of the categories"),
+    "undecided-mirror": Kind(
+        "warning", "left and right are undecided, so images are not flipped", "state flip_indices in the categories"
+    ),
+}
+
+
+def problem(kind: str, message: str, image: str | None = None, annotation_id: int | None = None) -> Problem:
+    """Make a problem of a kind in `KINDS`, with the severity and the advice written there."""
+    return Problem(kind, KINDS[kind].severity, message, KINDS[kind].advice, image, annotation_id)
