@@ -12,8 +12,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(?<=# pins\n).*?(?=# /pins\n)", re.DOTALL)
