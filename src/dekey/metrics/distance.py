@@ -75,7 +75,7 @@ def normalisers(name: str, truth: Instances, sizes: NDArray[np.int64], schema: S
         boxes = np.where(has_box(truth)[:, None], truth.boxes, np.nan)
         width, height = geometry.box_sizes(boxes).T
         by_name = {
-            "sqrt_box_area": np.sqrt(width * height),
+            "sqrt_box_area": np.sqrt(width) * np.sqrt(height),
             "box_diagonal": np.hypot(width, height),
             "box_long_side": np.maximum(width, height),
         }

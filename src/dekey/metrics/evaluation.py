@@ -71,7 +71,7 @@ def evaluate(
     counted = truth.labelled & counts[:, None]
 
     found_of_truth, extra = _paired(dataset, found)
-    starts = np.concatenate([[0], np.cumsum([len(one) for one in found])])[dataset.image_of_instance()]
+    starts = np.cumsum([0, *(len(one) for one in found)], dtype=np.int64)[dataset.image_of_instance()]
     everything_found = Instances.concatenate(found, len(schema.keypoints))
     errors = distance.pixel_errors(truth, everything_found, np.where(found_of_truth < 0, -1, starts + found_of_truth))
 

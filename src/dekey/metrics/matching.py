@@ -81,24 +81,25 @@ def overlaps(truth: Instances, found: Instances, size: tuple[int, int]) -> NDArr
     boxed_truth, boxed_found = has_box(truth), has_box(found)
     by_hull = ~(boxed_truth[:, None] & boxed_found[None])
     overlap = np.zeros((len(truth), len(found)))
-    if not by_hull.all():
-        overlap = geometry.iou(truth.boxes, found.boxes)
-    if by_hull.any():
-        side = MINIMUM_HULL_SIDE * math.hypot(*size)
-        rows, columns = np.nonzero(by_hull)
-        labelled = truth.labelled[rows][..., None]
-        hulls = [
-            _widened(geometry.hulls(np.where(labelled, keypoints, np.nan)), side)
-            for keypoints in (truth.keypoints[rows], found.keypoints[columns])
-        ]
-        overlap[rows, columns] = _iou_of_pairs(*hulls)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is found may lie anywhere
+        if not by_hull.all():
+            overlap = geometry.iou(truth.boxes, found.boxes)
+        if by_hull.any():
+            side = MINIMUM_HULL_SIDE * math.hypot(*size)
+            rows, columns = np.nonzero(by_hull)
+            labelled = truth.labelled[rows][..., None]
+            hulls = [
+                _widened(geometry.hulls(np.where(labelled, keypoints, np.nan)), side)
+                for keypoints in (truth.keypoints[rows], found.keypoints[columns])
+            ]
+            overlap[rows, columns] = _iou_of_pairs(*hulls)
     return np.where(np.isfinite(overlap), overlap, 0.0)
 
 
 def has_box(instances: Instances) -> NDArray[np.bool_]:
     """Tell (N,) bool which objects have a box with width and height."""
-    sizes = geometry.box_sizes(instances.boxes)
-    usable: NDArray[np.bool_] = np.isfinite(instances.boxes).all(1) & (sizes > 0).all(1)
+    boxes = instances.boxes
+    usable: NDArray[np.bool_] = np.asarray(np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1))
     return usable
 
 

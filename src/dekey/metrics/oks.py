@@ -93,8 +93,8 @@ def object_areas(truth: Instances) -> tuple[NDArray[np.float64], NDArray[np.int6
     keypoints = np.where(truth.labelled[..., None], truth.keypoints, np.nan)
     candidates = [truth.areas]
     for boxes in (truth.boxes, geometry.hulls(keypoints)):
-        sizes = geometry.box_sizes(boxes)
         with np.errstate(over="ignore", invalid="ignore"):
+            sizes = geometry.box_sizes(boxes)
             candidates.append(np.where((sizes > 0).all(1), sizes.prod(1), np.nan))
     known = np.isfinite(np.stack(candidates))
     source = np.where(known.any(0), known.argmax(0), len(candidates))
