@@ -72,7 +72,7 @@ KINDS: dict[str, Kind] = {
     "keypoint-outside": Kind(
         "warning",
         "a labelled keypoint lies more than a pixel outside its image",
-        "check it; it is trained only where it can be",
+        "move it, or set its visibility to 0 if it is cut off",
     ),
     "keypoint-at-origin": Kind(
         "error", "a labelled keypoint lies in the corner (0, 0), far from its object", "set its visibility to 0"

@@ -60,6 +60,10 @@ def recognise(path: str | os.PathLike[str]) -> str:
     for name, known in FORMATS.items():
         if known.recognises(file):
             return name
+    with file.open("rb") as stream:
+        head = stream.read(4096).lstrip()
+    if head.startswith(b"[") and b'"image_id"' in head and b'"score"' in head:
+        raise DekeyError(f"{path} holds COCO results (a list with scores), expected annotations; name the file of the truth")
     raise DekeyError(f"{path} is in no known format; expected {_titles()}")
 
 

@@ -31,7 +31,7 @@ class Categories:
     columns: tuple[NDArray[np.int64], ...]
 
 
-def read_categories(records: Any, problems: list[Problem]) -> Categories:
+def read_categories(records: Any, annotated: int, problems: list[Problem]) -> Categories:
     """Join the categories into one schema; keypoints are the same where their names are.
 
     The order of the keypoints is that of the first category; a name that only a later one has comes behind the name that
@@ -39,6 +39,7 @@ def read_categories(records: Any, problems: list[Problem]) -> Categories:
 
     Args:
         records: the value of ``categories``.
+        annotated: the largest number of keypoints that an object of the file carries.
         problems: what is wrong but can be left out is appended here.
 
     Raises:
@@ -62,10 +63,10 @@ def read_categories(records: Any, problems: list[Problem]) -> Categories:
     if len(set(ids)) < len(ids):
         raise DekeyError("two categories have the same id; give every category an id of its own")
     if not any(names):
-        raise DekeyError(
-            f"none of the {len(records)} categories ({', '.join(classes[:4])}) has keypoints; "
-            "this looks like a COCO detection file, expected a COCO keypoints file"
-        )
+        what = f"none of the {len(records)} categories ({', '.join(classes[:4])}) names keypoints"
+        if annotated:
+            raise DekeyError(f"{what}, but objects carry {annotated} of them; list their names in the category's `keypoints`")
+        raise DekeyError(f"{what}, and no object has any; this looks like a COCO detection file, expected a COCO keypoints file")
     union = _union(names, classes, problems)
     index = {name: position for position, name in enumerate(union)}
     columns = tuple(np.array([index[name] for name in own], dtype=np.int64) for own in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def build_dataset(content: dict[str, Any], path: Path, images: Path | None, keep
         DekeyError: if the categories make no schema, or no image can be used.
     """
     problems: list[Problem] = []
-    categories = read_categories(content.pop("categories"), problems)
+    rows = (record.get("keypoints") for record in content["annotations"] if type(record) is dict)
+    annotated = max((len(row) // 3 for row in rows if type(row) is array), default=0)
+    categories = read_categories(content.pop("categories"), annotated, problems)
     files, sizes, image_ids = _read_images(content.pop("images"), path, images, problems)
     instances, image_of, annotation_ids = read_objects(content.pop("annotations"), categories, files, image_ids, problems, keep)
     order = np.argsort(image_of, kind="stable")
