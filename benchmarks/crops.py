@@ -16,8 +16,8 @@ from dekey.data import Dataset, geometry
 PADDING = 1.25
 ROTATION = np.deg2rad(40.0)
 SCALE = 0.3
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 # Above this many bytes of decoded images the rest is read again at every use.
 MEMORY = 6 * 2**30
 

@@ -24,7 +24,7 @@ def gaussians(
     centres = np.floor(keypoints) + 0.5 if rounded else keypoints
     reach = 3 * sigma
     with np.errstate(invalid="ignore"):
-        seen = (np.isfinite(keypoints) & (centres > -reach) & (centres < size + reach)).all(-1)
+        seen = np.all(np.isfinite(keypoints) & (centres > -reach) & (centres < size + reach), axis=-1)
     distances = (np.arange(size) + 0.5 - np.nan_to_num(centres)[..., None]).astype(np.float32)
     lines = np.exp(-(distances**2) / np.float32(2 * sigma**2))
     if rounded:

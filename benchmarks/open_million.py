@@ -1,7 +1,7 @@
 """Open a COCO keypoints file of a million annotations: seconds, peak memory, bytes a record.
 
 The file is written to a temporary folder (about 0.5 GB for the full million) and opened by `dekey.read` in a fresh
-process, so that nothing but the reading counts. No image exists: a reader that touched one would fail::
+process, so that nothing but the reading counts. The images it names do not exist; opening must not need them::
 
     python benchmarks/open_million.py
 """

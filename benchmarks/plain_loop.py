@@ -102,7 +102,7 @@ class PlainDataset(TorchDataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         # torch's generator has a seed of its own in every worker process; NumPy's would be the same in all of them.
         crop = self.crops.augmented(index, np.random.default_rng(int(torch.randint(2**31, ()))))
-        image = (crop.image.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
+        image = (crop.image.astype(np.float32) / 255 - MEAN) / STD
         size = self.crops.input_size // self.stride
         targets, _ = gaussians(crop.keypoints[None] / self.stride, size, self.sigma, rounded=True)
         return torch.from_numpy(image.transpose(2, 0, 1).copy()), torch.from_numpy(targets[0])

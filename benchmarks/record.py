@@ -74,7 +74,7 @@ def facts() -> dict[str, Any]:
 
     Says on standard error when the machine is not quiet: times taken then are worth little.
     """
-    found = {
+    found: dict[str, Any] = {
         "machine": machine(),
         "versions": versions(),
         "commit": commit(),

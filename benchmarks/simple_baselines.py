@@ -188,7 +188,7 @@ def follow(average: nn.Module, module: nn.Module, decay: float) -> None:
 def images_of(crops: list[Crop]) -> Tensor:
     """Stack crops as normalised float32 images (B, 3, H, W)."""
     stacked = torch.from_numpy(np.stack([crop.image for crop in crops])).permute(0, 3, 1, 2).float() / 255
-    return (stacked - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    return (stacked - torch.from_numpy(MEAN)[:, None, None]) / torch.from_numpy(STD)[:, None, None]
 
 
 @torch.inference_mode()
@@ -234,6 +234,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=record.RESULTS, help="folder for the JSON")
     arguments = parser.parse_args()
+    arguments.data = arguments.data.resolve()
     if arguments.input % 32 or arguments.input <= 0:
         parser.error(f"--input is {arguments.input}, expected a positive multiple of 32")
     recipe, begun = RECIPES[arguments.recipe], record.facts()
@@ -255,9 +256,12 @@ def main() -> int:
         "waiting": round(trained.waiting, 3),
         "threads": torch.get_num_threads(),
     }
+    # Another split is another data set, another width another method: such rows must not be averaged.
+    usual = (arguments.train, arguments.test) == ("train.json", "test.json")
+    data = arguments.data.name + ("" if usual else f"-{Path(arguments.train).stem}-{Path(arguments.test).stem}")
     payload = record.accuracy(
-        arguments.data.name,
-        recipe.method,
+        data,
+        recipe.method + ("" if arguments.sigma is None else f", σ of {sigma:g} cells"),
         arguments.seed,
         arguments.minutes,
         arguments.input,
@@ -266,11 +270,9 @@ def main() -> int:
         evaluation.values,
         details,
     )
-    split = "" if arguments.train == "train.json" else f"-{Path(arguments.train).stem}"
-    name = f"accuracy-{arguments.data.name}{split}-simple_baselines_{arguments.recipe}"
-    path = record.write(
-        f"{name}-{arguments.input}px-{arguments.minutes:g}m-seed{arguments.seed}", payload, begun, arguments.results
-    )
+    chosen = "" if arguments.sigma is None else f"-sigma{sigma:g}"
+    run = f"{arguments.recipe}{chosen}-{arguments.input}px-{arguments.minutes:g}m-seed{arguments.seed}"
+    path = record.write(f"accuracy-{data}-simple_baselines_{run}", payload, begun, arguments.results)
     print(path.read_text(encoding="utf-8"), end="")
     return 0
 
