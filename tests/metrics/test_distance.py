@@ -78,6 +78,9 @@ def test_pixel_errors_by_hand() -> None:
     errors = pixel_errors(two_faces(), found, np.array([0, 1]))
     np.testing.assert_allclose(errors, [[5, np.nan, 0], [np.hypot(5, 5), np.nan, np.nan]])
     assert np.isnan(pixel_errors(two_faces(), found, np.array([-1, -1]))).all()
+    # Coordinates that stand beside visibility 0 are no truth.
+    unlabelled = Instances.create(found.keypoints[:1], visibility=[[2, 0, 0]])
+    np.testing.assert_allclose(pixel_errors(unlabelled, found, np.array([0])), [[0, np.nan, np.nan]])
 
 
 def test_numbers_by_hand() -> None:
