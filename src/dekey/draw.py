@@ -47,7 +47,7 @@ def palette(count: int) -> NDArray[np.uint8]:
     if count <= 3 * len(_BASE):
         colours = np.concatenate([base, base * 0.45 + 255 * 0.55, base * 0.55])[:count]
     else:
-        steps = np.linspace(0, len(_RAMP) - 1, count)
+        steps = np.linspace(1, len(_RAMP) - 1, count)  # its darkest eighth is lost on a dark picture
         ramp = np.array(_RAMP, dtype=np.float64)
         colours = np.stack([np.interp(steps, np.arange(len(_RAMP)), channel) for channel in ramp.T], axis=1)
     return np.round(colours).astype(np.uint8)
@@ -98,10 +98,10 @@ def draw_instances(
     if truth is not None:
         if found_of_truth is None:
             found_of_truth = pair(truth, instances, (image.shape[0], image.shape[1])).found_of_truth
-        truth = truth.mapped(factor)
+        truth = _mapped(truth, factor)
         for box in truth.boxes:
             _rectangle(canvas, box, _WHITE, thin)
-    instances = instances.mapped(factor)
+    instances = _mapped(instances, factor)
     for box, label in zip(instances.boxes, instances.labels, strict=True):
         _rectangle(canvas, box, class_colours[int(label) % len(class_colours)], thin)
     radii = _radii(canvas, instances)
@@ -114,13 +114,14 @@ def draw_instances(
                 _line(canvas, points[start], points[end], mean, width)
     if truth is not None and found_of_truth is not None:
         _error_lines(canvas, truth, instances, found_of_truth, thin)
-    for points, visible, states, radius in zip(instances.keypoints, shown, instances.visibility, radii, strict=True):
-        for index in np.flatnonzero(visible):
-            _disc(canvas, points[index], colours[index], radius, hollow=bool(states[index] == OCCLUDED))
+    # Crosses below discs: where the answer is right, the disc shows with the tips of its cross.
     if truth is not None:
         for points, labelled, radius in zip(truth.keypoints, truth.labelled, _radii(canvas, truth), strict=True):
             for index in np.flatnonzero(labelled & np.isfinite(points).all(-1)):
                 _cross(canvas, points[index], radius)
+    for points, visible, states, radius in zip(instances.keypoints, shown, instances.visibility, radii, strict=True):
+        for index in np.flatnonzero(visible):
+            _disc(canvas, points[index], colours[index], radius, hollow=bool(states[index] == OCCLUDED))
     if text:
         _write_names(canvas, instances, schema)
     return canvas
@@ -141,7 +142,8 @@ def draw_points(image: Image, points: Points, *, scale: float = 1.0) -> Image:
         DekeyError: if the image is not (H, W, 3) uint8.
     """
     canvas, factor = _canvas(image, scale)
-    xy = geometry.apply(factor, points.xy)
+    with np.errstate(invalid="ignore"):
+        xy = geometry.apply(factor, points.xy)
     default = max(1.5, _diagonal(canvas) / 350)
     ramp = palette(256)
     order = np.argsort(points.scores, kind="stable")
@@ -194,7 +196,7 @@ def draw_heatmaps(
         map_to_image = geometry.scale(width / maps.shape[2], height / maps.shape[1])
     chosen = palette(len(maps)) if colours is None else colours
     grey = canvas.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    grey *= 130 / max(float(np.quantile(grey, 0.99)), 60)  # a dark picture must not vanish, a bright one not outshine
+    grey *= 110 / max(float(np.quantile(grey, 0.99)), 60)  # a dark picture must not vanish, a bright one not outshine
     over = np.repeat(grey[:, :, None], 3, axis=2)
     for heatmap, colour in zip(maps, chosen, strict=True):
         clean = np.nan_to_num(heatmap.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0).clip(0)
@@ -222,6 +224,11 @@ def _canvas(image: Image, scale: float) -> tuple[Image, geometry.Affine]:
     return np.asarray(resized, dtype=np.uint8), geometry.scale(width / image.shape[1], height / image.shape[0])
 
 
+def _mapped(instances: Instances, affine: geometry.Affine) -> Instances:
+    with np.errstate(invalid="ignore"):  # infinite coordinates, which are not drawn
+        return instances.mapped(affine)
+
+
 def _diagonal(canvas: Image) -> float:
     return math.hypot(canvas.shape[0], canvas.shape[1])
 
@@ -232,7 +239,7 @@ def _radii(canvas: Image, instances: Instances) -> NDArray[np.float64]:
     boxes = geometry.box_sizes(instances.boxes)
     long_side = np.nan_to_num(np.concatenate([extents, boxes], axis=1), nan=0.0).clip(0, 1e6).max(axis=1, initial=0.0)
     by_picture = _diagonal(canvas) / 130
-    by_object = long_side / (7 * math.sqrt(max(instances.keypoints.shape[1], 1)))
+    by_object = long_side / (9 * math.sqrt(max(instances.keypoints.shape[1], 1)))
     return np.maximum(np.minimum(by_picture, np.where(long_side > 0, by_object, by_picture)), 1.5)
 
 

@@ -180,16 +180,18 @@ def heatmap_pictures(examples: Sequence[HeatmapExample], schema: Schema) -> tupl
     if not examples:
         return [], []
     colours = palette(len(schema.keypoints))
+    # One bright colour for the single ones: their titles name them, and a dark colour hides a faint map.
+    bright = np.tile(np.array([255, 196, 30], dtype=np.uint8), (len(colours), 1))
     first = examples[0]
     count = len(first.maps)
     single = []
     for index in evenly(count, MAX_HEATMAPS):
         peak = float(np.nan_to_num(first.maps[index]).max(initial=0.0))
         single.append(
-            _overlay(first, np.array([index]), colours, schema.keypoints[index], f"peak {peak:.2f}" if peak > 0 else "no peak")
+            _overlay(first, np.array([index]), bright, schema.keypoints[index], f"peak {peak:.2f}" if peak > 0 else "no peak")
         )
     every = np.arange(count)
-    overlays = [_overlay(example, every, colours, f"all {count} keypoints", "") for example in examples[: MAX_OVERLAYS + 1]]
+    overlays = [_overlay(example, every, colours, "", "") for example in examples[: MAX_OVERLAYS + 1]]
     return single, overlays
 
 

@@ -259,6 +259,8 @@ def data(train: Dataset, held_out: Dataset) -> Section:
         cells = (f"{value:,}" for one in (mine, other) for value in (one.visible, one.occluded, one.unlabelled))
         rows.append((mine.name, *cells))
     columns = ("keypoint", "training: visible", "occluded", "unlabelled", "held out: visible", "occluded", "unlabelled")
+    if len(rows) > 1 and len({row[1:] for row in rows}) == 1:
+        rows = [(f"each of the {len(rows)}", *rows[0][1:])]
     tables.append(Table("Labels of each keypoint", columns, rows))
     charts, sentences = [], []
     positions = statistics.keypoint_positions(train)

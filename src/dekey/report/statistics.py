@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.data import OCCLUDED, UNLABELLED, VISIBLE, Dataset, geometry
+from dekey.metrics.matching import has_box
 
 _MAX_DOTS = 2400  # of a chart; more hide each other and cost bytes
 
@@ -83,21 +84,20 @@ def keypoint_counts(dataset: Dataset) -> list[KeypointCounts]:
 def keypoint_positions(dataset: Dataset) -> Positions | None:
     """Give where the labelled keypoints lie in their boxes, or in the image if no object has a box; None without any."""
     objects = dataset.instances
-    boxed = np.isfinite(objects.boxes).all(axis=1) & (geometry.box_sizes(objects.boxes) > 0).all(axis=1)
+    boxed: NDArray[np.bool_] = has_box(objects)
     if boxed.any():
         regions, region = objects.boxes, "its box"
     else:
         height, width = dataset.sizes[dataset.image_of_instance()].T.astype(np.float64)
         regions, region = np.stack([np.zeros_like(width), np.zeros_like(height), width, height], axis=1), "the image"
         boxed = np.ones(len(objects), dtype=np.bool_)
-    usable: NDArray[np.bool_] = (
-        objects.labelled & np.isfinite(objects.keypoints).all(axis=-1) & (boxed & ~objects.crowd)[:, None]
-    )
+    wanted = boxed & ~objects.crowd
+    usable: NDArray[np.bool_] = objects.labelled & np.isfinite(objects.keypoints).all(axis=-1) & wanted[:, None]
     if not usable.any():
         return None
     spans = np.where(boxed[:, None], geometry.box_sizes(regions), 1.0)
     relative = (objects.keypoints - regions[:, None, :2]) / spans[:, None]
-    counted = usable.sum(axis=0)
+    counted = np.count_nonzero(usable, axis=0)
     sums = np.where(usable[..., None], relative, 0.0).sum(axis=0)
     means = np.where(counted[:, None] > 0, sums / np.maximum(counted, 1)[:, None], np.nan)
     rows, groups = np.nonzero(usable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -144,7 +145,8 @@ def summary(held_out: Dataset, evaluation: Evaluation | None, baseline: Evaluati
         else:
             words += "."
         lines.append(words)
-    return lines
+    # A number stays on the line of its unit.
+    return [re.sub(r"(?<=\d) (?=px|%)", "\u00a0", line) for line in lines]
 
 
 def sentence(words: str) -> str:
