@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, replace, replace
 from pathlib import Path
 from typing import Literal, overload
 
@@ -205,6 +205,12 @@ class Dataset:
     def image_of_instance(self) -> NDArray[np.int64]:
         """Give (M,) int64: the position of each object's image."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    def with_schema(self, schema: Schema) -> Dataset:
+        """Give the same data under a schema of the same keypoints, for instance one with sigmas."""
+        if schema.keypoints != self.schema.keypoints:
+            raise ValueError("the schema names other keypoints than the data")
+        return replace(self, schema=schema)
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Dataset:
         """Give the data set of these samples, in this order."""

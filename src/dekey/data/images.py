@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from dekey.errors import DekeyError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "MPO")
+# A multi-picture JPEG (MPO, as telephones write it) is opened as JPEG; its first picture counts.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 # A picture above this many pixels is refused before it is decoded; 400 million take 1.2 GB as RGB.
 MAX_PIXELS = 400_000_000
 _ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 
 
 @contextmanager
@@ -45,6 +47,9 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     with _opened(Path(path)) as image:
         width, height = image.size  # type: ignore[attr-defined]
+        if image.format == "TIFF":  # type: ignore[attr-defined]
+            # Some versions of Pillow give the size of a TIFF turned already, some do not; the tags are as stored.
+            width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]  # type: ignore[attr-defined]
         if width * height > MAX_PIXELS:
             raise DekeyError(
                 f"image {path} has {width}x{height} pixels, more than the limit of {MAX_PIXELS}; cut it into tiles"

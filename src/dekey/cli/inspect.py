@@ -1,0 +1,199 @@
+"""``dekey inspect``: schema, counts and every problem of an annotation file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dekey.cli.console import Progress, printable
+
+if TYPE_CHECKING:
+    from dekey.data import Dataset, Problem
+
+HELP = "Show what an annotation file holds - schema, counts, sizes - and every problem in it; exit code 1 if there are errors."
+
+# Problems of a kind that the text shows; --json shows all.
+_SHOWN = 5
+# Keypoints that the visibility table shows before it is cut; --json shows all.
+_ROWS = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("file", metavar="FILE", help="annotation file")
+    parser.add_argument("--images", metavar="DIR", help="folder where the image names start (default: beside FILE)")
+    parser.add_argument("--format", metavar="NAME", help="format of the file (default: recognised by its content)")
+    parser.add_argument("--decode", action="store_true", help="decode every image whole, not only its header")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Inspect the file; 1 if it has errors, else 0."""
+    from dekey.data.problems import find_problems
+    from dekey.data.summary import summarise
+    from dekey.formats import FORMATS, read, recognise
+
+    path = Path(arguments.file)
+    name = arguments.format or recognise(path)
+    with Progress(f"reading {path.name}"):
+        dataset = read(path, format=name, images=arguments.images, problems="keep")
+    what = "decoding images" if arguments.decode else "reading image headers"
+    with Progress(what, total=len(dataset), unit="images") as progress:
+        done = 0
+
+        def advance(now: int, total: int) -> None:
+            nonlocal done
+            progress.advance(now - done)
+            done = now
+
+        problems = find_problems(dataset, images="decode" if arguments.decode else True, progress=advance)
+    errors = sum(each.severity == "error" for each in problems)
+    summary = summarise(dataset)
+    if arguments.json:
+        whole = {
+            "file": str(path),
+            "format": name,
+            "schema": dataset.schema.to_dict(),
+            **summary,
+            "errors": errors,
+            "warnings": len(problems) - errors,
+            "problems": [asdict(each) for each in problems],
+        }
+        print(json.dumps(whole, indent=2))
+    else:
+        lines = [f"{path} · {FORMATS[name].title}", *_schema_lines(dataset), *_count_lines(summary)]
+        for line in [*lines, *_keypoint_lines(summary["keypoints"]), *_problem_lines(problems, errors)]:
+            print(printable(line))
+    return 1 if errors else 0
+
+
+def _schema_lines(dataset: Dataset) -> list[str]:
+    schema = dataset.schema
+    pairs = 0 if schema.mirror is None else sum(int(partner) > index for index, partner in enumerate(schema.mirror))
+    mirror = "undecided" if schema.mirror is None else f"{pairs} left-right pair{'' if pairs == 1 else 's'}"
+    if schema.sigmas is None:
+        sigmas = "none stated, so OKS needs them from you"
+    else:
+        sigmas = f"{schema.sigmas.min():.3g} to {schema.sigmas.max():.3g}"
+    classes = [
+        name if own.all() else f"{name} ({int(own.sum())} of {len(own)} keypoints)"
+        for name, own in zip(schema.classes, schema.present, strict=True)
+    ]
+    return [
+        "",
+        "Schema",
+        _row("classes", f"{len(classes)}: {_some(classes, 8)}"),
+        _row("keypoints", f"{len(schema.keypoints)}, joined by {len(schema.edges)} edges"),
+        _row("mirror", f"{mirror} ({schema.mirror_note})"),
+        _row("sigmas", sigmas),
+    ]
+
+
+def _count_lines(summary: dict[str, Any]) -> list[str]:
+    per_image = [f"{count} in {images}" for count, images in summary["objects_per_image"].items()]
+    objects = f"{summary['objects']:,}"
+    without = [
+        f"{summary[key]:,} {text}"
+        for key, text in (
+            ("crowds", "crowds"),
+            ("objects_without_box", "without box"),
+            ("objects_without_area", "without area"),
+        )
+        if summary[key]
+    ]
+    lines = [
+        "",
+        "Contents",
+        _row("images", f"{summary['images']:,}"),
+        _row("objects", objects + (f" ({', '.join(without)})" if without else "")),
+        _row("objects per image", _some(per_image, 8)),
+    ]
+    if len(summary["objects_per_class"]) > 1:
+        lines.append(_row("objects per class", _some([f"{n} {c}" for n, c in summary["objects_per_class"].items()], 8)))
+    lines.append(_row("memory", _bytes(summary["bytes"])))
+    sizes, boxes = summary["image_sizes"], summary["box_sizes"]
+    lines += ["", f"{'Sizes':<22}{'min':>10}{'p25':>10}{'median':>10}{'p75':>10}{'max':>10}"]
+    if sizes:
+        lines += [_quantile_row(f"image {side} px", sizes[side]) for side in ("width", "height")]
+    if boxes:
+        lines += [_quantile_row(f"box {side} px", boxes[side]) for side in ("width", "height")]
+        lines.append(_quantile_row("box / image, √area", boxes["share"]))
+    if sizes:
+        width, height = sizes["most_frequent"]
+        number = sizes["distinct"]
+        lines.append(
+            _row("image sizes", f"all {width}x{height}" if number == 1 else f"{number} different, mostly {width}x{height}")
+        )
+    return lines
+
+
+def _keypoint_lines(keypoints: Sequence[dict[str, Any]]) -> list[str]:
+    width = min(max([len(each["name"]) for each in keypoints] + [20]), 40)
+    lines = ["", f"{'Keypoints':<{width + 2}}{'visible':>10}{'occluded':>10}{'unlabelled':>12}{'labelled':>10}"]
+    for each in keypoints[:_ROWS]:
+        labelled = each["visible"] + each["occluded"]
+        total = labelled + each["unlabelled"]
+        share = f"{labelled / total:.1%}" if total else "-"
+        name = each["name"] if len(each["name"]) <= width else each["name"][: width - 1] + "…"
+        lines.append(f"  {name:<{width}}{each['visible']:>10,}{each['occluded']:>10,}{each['unlabelled']:>12,}{share:>10}")
+    if len(keypoints) > _ROWS:
+        lines.append(f"  … and {len(keypoints) - _ROWS} more (--json lists all)")
+    return lines
+
+
+def _problem_lines(problems: Sequence[Problem], errors: int) -> list[str]:
+    from dekey.data.problem_kinds import KINDS
+
+    if not problems:
+        return ["", "Problems", "  none"]
+    lines = ["", f"Problems · {_counted(errors, 'error')}, {_counted(len(problems) - errors, 'warning')}"]
+    kinds: dict[str, list[Problem]] = {}
+    for each in sorted(problems, key=lambda each: each.severity):
+        kinds.setdefault(each.kind, []).append(each)
+    for kind, members in kinds.items():
+        lines += [
+            "",
+            f"  {members[0].severity} · {kind} · {len(members):,}",
+            f"    {KINDS[kind].meaning}; to do: {KINDS[kind].advice}",
+        ]
+        for each in members[:_SHOWN]:
+            where = [each.image or "", f"annotation {each.annotation_id}" if each.annotation_id is not None else ""]
+            place = ", ".join(part for part in where if part)
+            lines.append(f"      {place + ': ' if place else ''}{each.message}")
+        if len(members) > _SHOWN:
+            lines.append(f"      … and {len(members) - _SHOWN:,} more (--json lists all)")
+    return lines
+
+
+def _row(name: str, text: str) -> str:
+    return f"  {name:<20}{text}"
+
+
+def _quantile_row(name: str, values: dict[str, float]) -> str:
+    return f"  {name:<20}" + "".join(f"{_short(value):>10}" for value in values.values())
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def _some(parts: Iterable[str], most: int) -> str:
+    listed = list(parts)
+    rest = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + rest
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("bytes", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from dekey.data import images
+from dekey.data.images import image_size, read_image
+from dekey.errors import DekeyError
+
+ORIENTATION = 0x0112
+
+
+def picture(height: int = 24, width: int = 40) -> np.ndarray:
+    rows, columns = np.mgrid[0:height, 0:width]
+    return np.stack([rows * 255 // height, columns * 255 // width, (rows + columns) % 200], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+def test_lossless_files_come_back_exactly(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a.{suffix}"
+    Image.fromarray(picture()).save(file, **({"lossless": True} if suffix == "webp" else {}))
+    np.testing.assert_array_equal(read_image(file), picture())
+    assert image_size(file) == (24, 40)
+
+
+def test_a_jpeg_is_rgb(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    Image.fromarray(np.full((16, 16, 3), (200, 30, 10), dtype=np.uint8)).save(file, quality=95)
+    assert np.abs(read_image(file).astype(int) - (200, 30, 10)).max() <= 4
+
+
+def test_of_a_multi_picture_file_the_first_is_read(tmp_path: Path) -> None:
+    first, second = Image.fromarray(picture()), Image.fromarray(255 - picture())
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second], quality=95)
+    assert image_size(tmp_path / "a.jpg") == (24, 40)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - picture()).mean() < 8
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_what_a_viewer_shows(tmp_path: Path, suffix: str, orientation: int) -> None:
+    file = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(picture(32, 48)).save(file, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
+    with Image.open(file) as opened:
+        shown = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+    assert image_size(file) == shown.shape[:2]
+    assert np.abs(read_image(file).astype(int) - shown.astype(int)).max() <= 4
+
+
+def test_grey_transparent_palette_and_deep_pictures_become_rgb(tmp_path: Path) -> None:
+    grey = picture()[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, axis=2))
+    rgba = np.concatenate([picture(), np.full((24, 40, 1), 90, dtype=np.uint8)], axis=2)
+    Image.fromarray(rgba).save(tmp_path / "rgba.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "rgba.png"), picture())
+    deep = (grey.astype(np.uint16) << 8) + 77
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert np.abs(read_image(tmp_path / "deep.png").astype(int) - grey[..., None]).max() <= 1
+    Image.fromarray(picture()).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.png")
+    assert read_image(tmp_path / "palette.png").shape == (24, 40, 3)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("part", [0.5, 0.9, 0.99])
+def test_a_cut_file_is_refused(tmp_path: Path, suffix: str, part: float) -> None:
+    file = tmp_path / f"a.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file)
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(DekeyError, match=r"a\.(jpg|png)"):
+        read_image(file)
+
+
+def test_what_is_no_picture_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty.png").touch()
+    for name, says in [("text.jpg", "cannot be opened"), ("empty.png", "cannot be opened"), ("gone.jpg", "does not exist")]:
+        for function in (read_image, image_size):
+            with pytest.raises(DekeyError, match=says):
+                function(tmp_path / name)
+    with pytest.raises(DekeyError, match="is a folder"):
+        read_image(tmp_path)
+
+
+def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 500)
+    with pytest.raises(DekeyError, match="more than the limit of 500"):
+        read_image(tmp_path / "a.png")
