@@ -97,7 +97,7 @@ def line_chart(
         for curve, colour, dash in zip(curves, SERIES, ("-", "--", ":", "-."), strict=False):
             x, y = _thinned(curve.x, curve.y)
             marker = "o" if dots or len(x) == 1 else None
-            axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6, marker=marker, markersize=3, label=curve.name)
+            axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6, marker=marker, markersize=3, label=_short(curve.name))
         if log and curves and all((curve.y > 0).all() for curve in curves):
             _log_scale(axes, curves)
         if y_limits is not None:

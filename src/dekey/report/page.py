@@ -73,7 +73,8 @@ def render(report: Report) -> str:
         tables=sections.facts(report),
         notes=sections.notes(report),
     )
-    return page + "\n"
+    # JSON can smuggle in half of a surrogate pair, which no file can hold.
+    return page.encode("utf-8", "replace").decode("utf-8") + "\n"
 
 
 def _legend(names: tuple[str, ...]) -> list[Swatch]:

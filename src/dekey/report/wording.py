@@ -115,14 +115,13 @@ def summary(held_out: Dataset, evaluation: Evaluation | None, baseline: Evaluati
     images = counted(len(held_out), "held-out image")
     if evaluation is None:
         return [f"Nothing was measured on the {images}."]
-    labelled = int((held_out.instances.labelled & ~held_out.instances.crowd[:, None]).sum())
     values = evaluation.values
     if "median_px" not in values:
         reason = evaluation.notes.get("median_px", "no keypoint is both labelled and found")
         return [sentence(f"on {images} there is no error to state: {reason}")]
     lines = [
-        f"On {images} that training never saw, with {counted(len(held_out.instances), 'object')} and "
-        f"{counted(labelled, 'labelled keypoint')}, the median error is {number(values['median_px'])} px"
+        f"On {images} that training never saw, with {counted(round(values['objects']), 'object')} and "
+        f"{counted(round(values['keypoints']), 'labelled keypoint')}, the median error is {number(values['median_px'])} px"
         + (f"; 90 % of the errors are below {number(values['p90_px'])} px." if "p90_px" in values else ".")
     ]
     if "nme" in values and evaluation.normaliser != "pixels":
