@@ -90,7 +90,13 @@ def test_columns_that_do_not_fit_are_refused() -> None:
     dataset = example()
     with pytest.raises(ValueError, match=r"Dataset.starts has shape \(2,\), expected \(5,\)"):
         Dataset(
-            SCHEMA, dataset.pictures, dataset.sizes, dataset.instances, np.zeros(2, int), dataset.image_ids, dataset.annotation_ids
+            SCHEMA,
+            dataset.pictures,
+            dataset.sizes,
+            dataset.instances,
+            np.zeros(2, int),
+            dataset.image_ids,
+            dataset.annotation_ids,
         )
 
 

@@ -52,7 +52,9 @@ def centroid(image: np.ndarray) -> np.ndarray:
     return np.array([(weights.sum(0) @ centres[1]) / total, (weights.sum(1) @ centres[0]) / total])
 
 
-@pytest.mark.parametrize(("smallest", "largest", "size", "seed"), [(0.5, 2.0, 200, 0), (0.05, 0.5, 1200, 1), (0.03, 0.08, 2000, 2)])
+@pytest.mark.parametrize(
+    ("smallest", "largest", "size", "seed"), [(0.5, 2.0, 200, 0), (0.05, 0.5, 1200, 1), (0.03, 0.08, 2000, 2)]
+)
 def test_a_drawn_dot_goes_where_the_affine_says(smallest: float, largest: float, size: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     for _ in range(12):

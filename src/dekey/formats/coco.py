@@ -18,6 +18,7 @@ Segmentations are ignored. A missing box or area is NaN, a missing keypoint list
 from __future__ import annotations
 
 import json
+import os
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
@@ -188,12 +189,17 @@ def _file_names(dataset: Dataset, folder: Path) -> list[str]:
     for index, picture in enumerate(pictures):
         if not isinstance(picture, Path):
             raise DekeyError(f"{dataset.picture_name(index)} has no file, and annotations name files; save it as one first")
-        paths.append(picture.absolute())
-    own = folder.absolute()
+        paths.append(_normal(picture))
+    own = _normal(folder)
     for root in (own, *_common(paths)):
         if all(path.is_relative_to(root) for path in paths):
             return [path.relative_to(root).as_posix() for path in paths]
     raise DekeyError("the images share no folder, and annotations name them relative to one; bring them together")
+
+
+def _normal(path: Path) -> Path:
+    """Make a path absolute and take out '..', without following links: names are about names."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _common(paths: Sequence[Path]) -> list[Path]:

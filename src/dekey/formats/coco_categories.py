@@ -66,7 +66,9 @@ def read_categories(records: Any, annotated: int, problems: list[Problem]) -> Ca
         what = f"none of the {len(records)} categories ({', '.join(classes[:4])}) names keypoints"
         if annotated:
             raise DekeyError(f"{what}, but objects carry {annotated} of them; list their names in the category's `keypoints`")
-        raise DekeyError(f"{what}, and no object has any; this looks like a COCO detection file, expected a COCO keypoints file")
+        raise DekeyError(
+            f"{what}, and no object has any; this looks like a COCO detection file, expected a COCO keypoints file"
+        )
     union = _union(names, classes, problems)
     index = {name: position for position, name in enumerate(union)}
     columns = tuple(np.array([index[name] for name in own], dtype=np.int64) for own in names)

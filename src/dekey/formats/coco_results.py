@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,6 +96,22 @@ def write_results(
     Raises:
         DekeyError: if the folder does not exist.
     """
+    with replaced(Path(path)) as stream:
+        stream.write("[")
+        comma = "\n"
+        for record in result_records(found, images, schema=schema):
+            stream.write(comma + json.dumps(record, ensure_ascii=False, allow_nan=False))
+            comma = ",\n"
+        stream.write("\n]\n")
+
+
+def result_records(
+    found: Sequence[Instances],
+    images: Dataset | Sequence[int] | Sequence[str],
+    *,
+    schema: Schema | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Give what was found as the records of a results file, one an object; arguments as for `write_results`."""
     if len(found) != len(images):
         raise ValueError(f"found holds {len(found)} images, expected {len(images)}")
     ids: Sequence[int] | None = None
@@ -105,15 +121,9 @@ def write_results(
     else:
         names = list(images)  # type: ignore[assignment]
     columns = None if schema is None else [np.flatnonzero(row) for row in schema.present]
-    with replaced(Path(path)) as stream:
-        stream.write("[")
-        comma = "\n"
-        for name, instances in zip(names, found, strict=True):
-            for record in _records(instances, columns, ids):
-                whole = {"image_id": name} if isinstance(name, int) else {"file_name": name}
-                stream.write(comma + json.dumps({**whole, **record}, ensure_ascii=False, allow_nan=False))
-                comma = ",\n"
-        stream.write("\n]\n")
+    for name, instances in zip(names, found, strict=True):
+        for record in _records(instances, columns, ids):
+            yield {"image_id": name, **record} if isinstance(name, int) else {"file_name": name, **record}
 
 
 def category_ids(dataset: Dataset) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ def stacked(rows: Sequence[array[float]], width: int) -> NDArray[np.float64]:
     result = np.empty((len(rows), width))
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
-        result[start : start + len(part)] = np.frombuffer(b"".join(part)).reshape(-1, width)
+        result[start : start + len(part)] = np.frombuffer(b"".join(part)).reshape(len(part), width)
     return result
 
 
