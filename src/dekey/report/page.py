@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dekey.draw import palette
-from dekey.formats.files import replaced
+from dekey.files import replaced
 from dekey.report import sections, wording
 from dekey.report.contents import Report
 from dekey.report.pictures import MAX_AUGMENTED, TILE, Picture, evenly, example_pictures, heatmap_pictures

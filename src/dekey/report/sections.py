@@ -181,7 +181,7 @@ def keypoints(report: Report) -> Section:
                 wording.number(float(other[index])) if other is not None else wording.DASH,
             )
         )
-    columns = ("keypoint", "labelled", "found", "median px", "90 % px", "PCK@0.1", "mean pose px")
+    columns = ("keypoint", "labelled", "found", "median px", "90 % px", "PCK@0.1", "mean pose")
     return Section([Chart(svg, caption)], [Table("Every keypoint", columns, rows)])
 
 
