@@ -65,6 +65,7 @@ class Progress:
         self._note = ""
         self._start = self._shown = time.monotonic()
         self._length = 0
+        self._last = ""
 
     def __enter__(self) -> Progress:
         self._start = self._shown = time.monotonic()
@@ -80,6 +81,14 @@ class Progress:
             self._shown = now
             self._write(self._line(now))
 
+    def show(self, line: str) -> None:
+        """Show a whole line of the caller's own instead of the counted one, as often as `advance` would."""
+        now = time.monotonic()
+        if now - self._shown >= (TERMINAL_SECONDS if self._terminal else PLAIN_SECONDS):
+            self._shown = now
+            self._write(line)
+        self._last = line
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         now = time.monotonic()
         if self._terminal:
@@ -90,6 +99,8 @@ class Progress:
             self._write(self._line(now))
 
     def _line(self, now: float) -> str:
+        if self._last:
+            return self._last
         seconds = max(now - self._start, 1e-9)
         rate = self._done / seconds
         parts = [f"{self._done}{'' if self._total is None else f' of {self._total}'} {self._unit}".rstrip()]

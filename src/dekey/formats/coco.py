@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 from dekey.data.dataset import Dataset, PictureFiles
 from dekey.data.geometry import box_sizes
 from dekey.errors import DekeyError
+from dekey.files import replaced
 from dekey.formats.coco_categories import write_categories
 from dekey.formats.coco_records import build_dataset
-from dekey.formats.files import read_json, replaced
+from dekey.formats.files import read_json
 
 _HEAD_BYTES = 65_536
 _SIGNS = (b'"images"', b'"annotations"', b'"categories"')

@@ -24,9 +24,10 @@ from dekey.data.geometry import box_sizes
 from dekey.data.instances import UNLABELLED, VISIBLE, Instances
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
+from dekey.files import replaced
 from dekey.formats.coco import compact, keypoint_triples, plain_numbers
 from dekey.formats.coco_objects import short
-from dekey.formats.files import read_json, replaced
+from dekey.formats.files import read_json
 
 
 class _Find(NamedTuple):

@@ -1,14 +1,11 @@
-"""Reading and writing files on behalf of the formats: limits, plain errors, no half-written file."""
+"""Reading files on behalf of the formats: limits and plain errors."""
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from dekey.errors import DekeyError
 
@@ -52,25 +49,3 @@ def read_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
         raise DekeyError(f"{path} nests too deep to be an annotation file; export it again") from error
     except ValueError as error:  # a number of more than 4300 digits
         raise DekeyError(f"{path} is not valid JSON ({str(error).split(';')[0]}); export it again or mend it") from error
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[TextIO]:
-    """Open a temporary file beside `path` for text, and put it in place only when the block ends without an error.
-
-    Raises:
-        DekeyError: if the folder does not exist or `path` is one.
-    """
-    if path.is_dir():
-        raise DekeyError(f"{path} is a folder, expected the name of a file to write")
-    if not path.parent.is_dir():
-        raise DekeyError(f"the folder {path.parent} does not exist; create it first")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,37 @@
+"""Where answers go, and checks of options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dekey.errors import DekeyError
+from dekey.files import write_text
+
+
+def write_output(text: str, out: str | None) -> None:
+    """Print a text, or write it to a file under a temporary name that then takes its place."""
+    if out is None:
+        print(text)
+        return
+    write_text(Path(out), text + "\n")
+
+
+def check_target(out: str | None) -> None:
+    """Refuse a place that cannot be written to before any work is done.
+
+    Raises:
+        DekeyError: if the folder is missing, or the name is a folder's.
+    """
+    if out is None:
+        return
+    target = Path(out)
+    if target.is_dir():
+        raise DekeyError(f"--out {out} is a folder, expected the name of a file")
+    if not target.absolute().parent.is_dir():
+        raise DekeyError(f"--out {out} lies in a folder that does not exist; make the folder first")
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a batch without images."""
+    if batch_size < 1:
+        raise DekeyError(f"found --batch-size {batch_size}, expected 1 or more")

@@ -1,0 +1,148 @@
+"""``dekey predict``: keypoints of images, folders and patterns; torch is not needed for an exported file."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dekey.cli.console import Progress, message
+from dekey.errors import DekeyError
+from dekey.files import replacing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dekey.data import Dataset, Instances
+    from dekey.runtime import Predictor
+
+HELP = "Find the keypoints of images, folders and patterns; JSON in the form of COCO results, pictures with --draw."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("model", metavar="MODEL", help="exported .onnx file or run folder")
+    parser.add_argument("paths", metavar="PATHS", nargs="+", help="image files, folders and patterns")
+    parser.add_argument("--boxes", metavar="FILE", help="COCO file whose boxes say where the objects are")
+    parser.add_argument("--out", metavar="FILE", help="write the JSON there (default: standard output)")
+    parser.add_argument("--draw", metavar="DIR", help="also write each picture with its keypoints drawn in")
+    parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="images at once (default: 16)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict, draw where asked, write the answer."""
+    import dekey
+    from dekey.cli.output import check_batch_size, check_target, write_output
+    from dekey.formats.coco_results import result_records
+
+    check_batch_size(arguments.batch_size)
+    check_target(arguments.out)
+    files = image_files(arguments.paths)
+    names = distinct_names(files)
+    boxes = None if arguments.boxes is None else dekey.read(arguments.boxes, problems="keep")
+    drawings = None if arguments.draw is None else drawing_folder(Path(arguments.draw), files)
+    with Progress(f"loading {arguments.model}"):
+        predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size)
+    if boxes is None and predictor.manifest.region == "box":
+        message("this model was trained on crops around boxes; without --boxes each whole image is taken for one crop")
+    records: list[dict[str, Any]] = []
+    with Progress("predicting", total=len(files), unit="images") as progress:
+        for chosen, images, found in _predicted(predictor, files, boxes):
+            records.extend(result_records(found, [names[file] for file in chosen], schema=predictor.schema))
+            if drawings is not None:
+                for file, image, instances in zip(chosen, images, found, strict=True):
+                    name = names[file].replace("/", "_").replace("\\", "_")
+                    _draw(drawings / f"{Path(name).stem}.jpg", image, instances, predictor)
+            progress.advance(len(chosen))
+    write_output(json.dumps(records, indent=1), arguments.out)
+    return 0
+
+
+def image_files(paths: Sequence[str]) -> list[Path]:
+    """List the images that files, folders (not deeper) and patterns name, each once.
+
+    Raises:
+        DekeyError: if a path names nothing, or a folder holds no image.
+    """
+    from dekey.data.images import IMAGE_SUFFIXES
+
+    files: list[Path] = []
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+            if not inside:
+                known = ", ".join(sorted(IMAGE_SUFFIXES))
+                raise DekeyError(f"folder {text} holds no image, expected files ending in {known}; name another folder")
+            files.extend(inside)
+        elif path.is_file():
+            files.append(path)
+        else:
+            matched = sorted(Path(name) for name in glob.glob(text))  # noqa: PTH207 - patterns may be absolute
+            if not matched:
+                raise DekeyError(f"{text} is no file, no folder and no pattern that matches; mend the path")
+            files.extend(file for file in matched if file.is_file())
+    return list(dict.fromkeys(files))
+
+
+def _predicted(
+    predictor: Predictor, files: Sequence[Path], boxes: Dataset | None
+) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8]], list[Instances]]]:
+    """Give the answers a batch of files at a time, so that memory does not grow with their number."""
+    from dekey.data.images import read_image
+
+    position = {} if boxes is None else {boxes[index].name: index for index in range(len(boxes))}
+    for start in range(0, len(files), predictor.batch_size):
+        chosen = files[start : start + predictor.batch_size]
+        images = [read_image(file) for file in chosen]
+        if boxes is None:
+            yield chosen, images, predictor.batch(images)
+            continue
+        truths = []
+        for file in chosen:
+            if file.name not in position:
+                raise DekeyError(f"the --boxes file says nothing of {file.name}, expected boxes for every image; leave it out")
+            instances = boxes[position[file.name]].instances
+            truths.append(instances[~instances.crowd])
+        found = predictor.batch(images, [truth.boxes for truth in truths])
+        if boxes.schema.classes == predictor.schema.classes:
+            found = [predictor.with_labels(one, truth.labels) for one, truth in zip(found, truths, strict=True)]
+        yield chosen, images, found
+
+
+def distinct_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Give each file its name, or its whole path as it was given where two share a name."""
+    shared = Counter(file.name for file in files)
+    return {file: file.name if shared[file.name] == 1 else file.as_posix() for file in files}
+
+
+def drawing_folder(folder: Path, files: Sequence[Path]) -> Path:
+    """Make the folder for the drawn pictures.
+
+    Raises:
+        DekeyError: if it is a file, or one of the pictures lies in it and could be overwritten.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DekeyError(f"--draw {folder} is a file, expected a folder for the pictures")
+    if any(file.resolve().parent == folder.resolve() for file in files):
+        raise DekeyError(f"--draw {folder} holds the pictures themselves, which would be overwritten; name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _draw(path: Path, image: NDArray[np.uint8], instances: Instances, predictor: Predictor) -> None:
+    import cv2
+
+    from dekey.draw import draw_instances
+
+    drawn = draw_instances(image, instances, predictor.schema)
+    whole, data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    assert whole
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.tobytes())

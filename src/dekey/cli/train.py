@@ -1,0 +1,143 @@
+"""``dekey train``: a label file in, a run folder with model and report out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dekey.cli.console import Progress, message
+from dekey.errors import DekeyError
+
+if TYPE_CHECKING:
+    from dekey.config import Config
+    from dekey.training import Progress as State
+    from dekey.training import RunResult
+
+HELP = "Train a model on a label file; writes a run folder with the model, its figures and a report."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("annotations", metavar="ANNOTATIONS", help="label file to learn from")
+    parser.add_argument("--val", metavar="FILE", help="labels of held-out images (default: a part of ANNOTATIONS)")
+    parser.add_argument("--images", metavar="DIR", help="folder where the image names start (default: beside the label file)")
+    parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/ and the label file's name)")
+    parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
+    parser.add_argument("--budget", metavar="TIME", help="train for this long, such as 90s, 10m, 1h30m")
+    parser.add_argument("--epochs", metavar="N", type=int, help="train for this many passes over the data")
+    parser.add_argument("--batch-size", metavar="N", type=int, help="objects a step (default: 32)")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--seed", metavar="N", type=int, help="start of every random draw (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --out")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting, e.g. optim.lr=1e-3"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train and say what came of it."""
+    from dekey.config import read_config
+
+    out = Path(arguments.out or Path("runs") / default_name(Path(arguments.annotations)))
+    file = arguments.config
+    if arguments.resume and file is None and (out / "config.yaml").is_file():
+        file = out / "config.yaml"
+    values = {
+        "data": {"train": arguments.annotations, "val": arguments.val, "images": arguments.images},
+        "run": {
+            "budget": arguments.budget,
+            "epochs": arguments.epochs,
+            "batch_size": arguments.batch_size,
+            "device": arguments.device,
+            "seed": arguments.seed,
+        },
+    }
+    train_and_tell(read_config(values, file, arguments.set), out, resume=arguments.resume)
+    return 0
+
+
+def default_name(annotations: Path) -> str:
+    """Name a run after its label file; a file called ``train.json`` gives its folder's name.
+
+    >>> default_name(Path("data/hands/train.json")), default_name(Path("hands.json"))
+    ('hands', 'hands')
+    """
+    stem = annotations.stem
+    return annotations.resolve().parent.name if stem in ("train", "annotations", "labels") else stem
+
+
+def train_and_tell(config: Config, out: Path, *, resume: bool = False) -> RunResult:
+    """Train with progress on standard error and the result on standard output."""
+    import time
+
+    message("loading torch")
+    try:
+        from dekey.training import train
+    except OSError as error:  # a shared library of torch that does not fit the machine
+        raise DekeyError(f"torch cannot be loaded ({error}); install it again") from error
+
+    shown = -1e9
+    bar: Progress | None = None
+
+    def say(text: str) -> None:
+        nonlocal bar
+        if bar is not None:
+            bar.__exit__(None, None, None)
+            bar = None
+        message(text)
+
+    def watch(state: State) -> None:
+        nonlocal bar, shown
+        if bar is None:
+            bar = Progress("training", unit="steps")
+            bar.__enter__()
+        if time.monotonic() - shown > 0.2:
+            shown = time.monotonic()
+            bar.show(_line(state))
+
+    try:
+        result = train(config, out, resume=resume, say=say, watch=watch)
+    except KeyboardInterrupt:
+        say(f"stopped; the run so far is in {out}, go on with --resume")
+        raise
+    except OSError as error:
+        say(f"the run so far is in {out}")
+        raise error
+    tell(result)
+    return result
+
+
+def _line(state: State) -> str:
+    from dekey.cli.console import duration
+
+    left = state.seconds / max(state.done, 1e-6) * (1 - state.done)
+    parts = [
+        f"training: {state.done:.0%}",
+        f"epoch {state.epoch:.1f}",
+        f"loss {state.loss:.4f}",
+        f"{state.images_per_second:.0f} images/s",
+        f"{state.waiting:.0%} waiting for data",
+        f"{duration(left)} left",
+    ]
+    if state.best is not None:
+        parts.insert(3, f"held-out error {state.best:.4f}")
+    return ", ".join(parts)
+
+
+def tell(result: RunResult) -> None:
+    """Print the figures on the held-out images, the baseline beside them, and where the report is."""
+    import json
+
+    names = ("median_px", "p90_px", "nme", "pck@0.05", "pck@0.1", "AP")
+    measured = {name: result.evaluation[name] for name in names if name in result.evaluation}
+    pose = {name: result.baseline[name] for name in names if name in result.baseline}
+    answer = {
+        "held_out": measured,
+        "mean_pose_baseline": pose,
+        "normaliser": result.evaluation.normaliser,
+        "notes": result.evaluation.sentences(),
+        "report": str(result.folder / "report.html"),
+        "model": str(result.folder),
+    }
+    print(json.dumps(answer, indent=2, ensure_ascii=False))

@@ -1,0 +1,264 @@
+"""The configuration of a training run: every value, its default and its meaning in one place.
+
+Unknown keys are errors that name the nearest key. `Config` is read by builders only; parts take plain values.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dekey.errors import DekeyError, nearest
+
+Share = Field(ge=0, le=1)
+CONFIG_LIMIT = 1 << 20
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """What to learn from.
+
+    Attributes:
+        train: annotation file.
+        val: annotation file of held-out images; without it `val_fraction` of `train` is held out.
+        images: folder of the images, where it is not beside the annotation file.
+        val_fraction: share of the images to hold out.
+        region: "box" cuts objects out, "image" takes whole images; auto looks whether every object has a box.
+        padding: how much larger than the box a crop is.
+        memory_gb: memory for decoded pictures; auto takes a quarter of what is free.
+        workers: threads that prepare batches; auto takes half the cores, at most eight.
+        sigmas: OKS constants, one for all keypoints or one each; without them there is no OKS-AP.
+        normaliser: what NME and PCK are relative to; None takes the default of `dekey.evaluate`.
+    """
+
+    train: Path
+    val: Path | None = None
+    images: Path | None = None
+    val_fraction: float = Field(default=0.15, gt=0, lt=1)
+    region: Literal["auto", "box", "image"] = "auto"
+    padding: float = Field(default=1.25, ge=1, le=4)
+    memory_gb: float | Literal["auto"] = "auto"
+    workers: int | Literal["auto"] = "auto"
+    sigmas: tuple[float, ...] | None = None
+    normaliser: str | None = None
+
+    @field_validator("sigmas", mode="before")
+    @classmethod
+    def _one_is_a_list_too(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, (int, float)) else value
+
+
+class ModelConfig(_Section):
+    """The network.
+
+    Attributes:
+        backbone: timm name of the convolutional half.
+        pretrained: "auto" takes timm's weights where they can be had, true insists, false starts from random ones.
+        decoder_channels: channels of each transposed convolution.
+        lateral: add the backbone's finer features on the way up.
+        input_size: height and width in px, or auto: what the objects of the data fill, 128 to 256.
+        sigma: standard deviation of the heatmaps' Gaussians, in cells.
+    """
+
+    backbone: str = "hgnetv2_b0"
+    pretrained: bool | Literal["auto"] = "auto"
+    decoder_channels: tuple[int, ...] = Field(default=(64, 64, 64), min_length=1, max_length=6)
+    lateral: bool = True
+    input_size: tuple[int, int] | Literal["auto"] = "auto"
+    sigma: float = Field(default=1.5, ge=0.5, le=8)
+
+
+class AugmentConfig(_Section):
+    """How far training bends its pictures; see `dekey.training.augment.Augment`."""
+
+    rotate: float = Field(default=30.0, ge=0, le=180)
+    scale: float = Field(default=0.25, ge=0, le=2)
+    shift: float = Field(default=0.08, ge=0, le=0.5)
+    flip: float = Field(default=0.5, ge=0, le=1)
+    colour: float = Field(default=0.4, ge=0, le=1)
+    blur: float = Field(default=0.1, ge=0, le=1)
+    erase: float = Field(default=0.3, ge=0, le=1)
+
+
+class OptimConfig(_Section):
+    """How the weights move: AdamW, one warm-up, a cosine to zero, a moving average of the weights.
+
+    Attributes:
+        lr: highest learning rate.
+        weight_decay: of matrices and kernels; norms and biases have none.
+        warmup: share of the run in which the rate rises.
+        ema: decay of the moving average a step; 0 turns it off.
+        clip: largest norm of the gradient.
+    """
+
+    lr: float = Field(default=2e-3, gt=0, le=1)
+    weight_decay: float = Field(default=0.05, ge=0)
+    warmup: float = Field(default=0.05, ge=0, le=0.5)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    clip: float = Field(default=10.0, gt=0)
+
+
+class RunConfig(_Section):
+    """How long, where, and what is kept.
+
+    Attributes:
+        budget: wall-clock seconds for training ("10m", "1h30m" are read too); ends the run where it is given.
+        epochs: passes over the data; auto picks 20 to 400 by the number of objects, fewer for more.
+        batch_size: objects a step; halved by itself where memory does not suffice.
+        seed: decides initial weights, order, augmentation and held-out images.
+        patience: rounds without improvement after which the run stops; a round is the time between two validations.
+        precision: auto takes bf16 where the hardware has it (CUDA, AVX512-BF16, AMX), else fp32.
+        device: auto, cpu or cuda.
+        licence: licence of the weights, written into the model file.
+    """
+
+    budget: float | None = Field(default=None, gt=0)
+    epochs: int | Literal["auto"] = "auto"
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    seed: int = Field(default=0, ge=0)
+    patience: int | None = Field(default=15, ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+    licence: str = "not stated"
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _read_budget(cls, value: Any) -> Any:
+        return parse_duration(value) if isinstance(value, str) else value
+
+    @field_validator("epochs")
+    @classmethod
+    def _some_epochs(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("at least 1 is needed")
+        return value
+
+
+class Config(_Section):
+    """The whole configuration of `dekey train`."""
+
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optim: OptimConfig = OptimConfig()
+    run: RunConfig = RunConfig()
+
+    def to_yaml(self) -> str:
+        """Give the whole as YAML that `read_config` reads again."""
+        import yaml
+
+        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+def parse_duration(text: str) -> float:
+    """Read a duration: seconds, or numbers with h, m and s.
+
+    Raises:
+        DekeyError: if it is neither, or not positive.
+
+    >>> parse_duration("1h30m"), parse_duration("90s"), parse_duration("2.5m")
+    (5400.0, 90.0, 150.0)
+    """
+    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
+    try:
+        hours, minutes, seconds = (float(part) if part else 0.0 for part in (match.groups() if match else ("x",)))
+        total = hours * 3600 + minutes * 60 + seconds
+    except ValueError:
+        total = math.nan
+    if not (total > 0 and math.isfinite(total)):
+        raise DekeyError(f"found the duration '{text}', expected a positive one such as 90s, 10m or 1h30m")
+    return total
+
+
+def read_config(
+    values: Mapping[str, Any] | None = None,
+    path: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+) -> Config:
+    """Merge a YAML file, values from flags and ``a.b=c`` overrides into a configuration; the last one wins.
+
+    Args:
+        values: nested values; None inside means not given.
+        path: YAML file.
+        overrides: such as ``"optim.lr=1e-3"``; the value is read as YAML.
+
+    Raises:
+        DekeyError: on a broken file, an unknown key (the nearest one is named), or a value out of range.
+    """
+    import yaml
+
+    merged: dict[str, Any] = {}
+    if path is not None:
+        _merge(merged, _read_yaml(Path(path)))
+    _merge(merged, values or {})
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not all(key.split(".")):
+            raise DekeyError(f"found --set {override}, expected --set section.key=value, for instance optim.lr=1e-3")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise DekeyError(f"the value of --set {override} is no YAML; quote it") from error
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        _merge(merged, value)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise DekeyError(_explain(error)) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        if path.stat().st_size > CONFIG_LIMIT:
+            raise DekeyError(f"configuration {path} is larger than {CONFIG_LIMIT} bytes, expected a few lines of YAML")
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise DekeyError(f"configuration {path} cannot be read ({reason}), expected a YAML file") from error
+    if not isinstance(values, dict):
+        raise DekeyError(f"configuration {path} holds {type(values).__name__}, expected sections such as data and optim")
+    return values
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            below = into.setdefault(key, {})
+            if not isinstance(below, dict):
+                raise DekeyError(f"configuration key '{key}' is a section, found a plain value for it")
+            _merge(below, value)
+        elif value is not None or key not in into:
+            into[key] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """Turn pydantic's first complaint into one sentence with the nearest key."""
+    first = error.errors()[0]
+    # Branches of a union are named in the location too; they are no keys.
+    keys = [str(part) for part in first["loc"] if re.fullmatch(r"[a-z_]+|\d+", str(part)) and part not in _UNION_TAGS]
+    where = ".".join(keys)
+    if first["type"] == "extra_forbidden":
+        section: Any = Config
+        for key in keys[:-1]:
+            section = section.model_fields[key].annotation
+        known = list(section.model_fields)
+        return f"unknown configuration key '{where}'{nearest(keys[-1], known)}; known here: {', '.join(known)}"
+    if first["type"] == "missing":
+        return f"the configuration lacks '{where}'; give it in the file or with --set {where}=…"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"configuration key '{where}' is {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+_UNION_TAGS = {"int", "float", "bool", "str", "constrained-float", "constrained-int"}

@@ -1,0 +1,152 @@
+"""The detect graph as one ONNX file: uint8 pictures in, keypoints out, the manifest in its metadata, parity proven."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dekey.errors import DekeyError
+from dekey.files import replacing
+from dekey.models.checkpoint import TorchBackend
+from dekey.runtime.backends import OnnxBackend
+
+# A keypoint of the exported file may lie this far from PyTorch's, in pixels of the network's input.
+PARITY_PX = 0.05
+OPSET = 18
+OUTPUTS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visibility")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported file is from the model it was made of.
+
+    Attributes:
+        images: pictures compared.
+        keypoints: keypoints compared: those that the model itself takes for found.
+        largest_px: largest distance of a keypoint, in px of the network's input.
+        largest_score: largest difference of a score.
+    """
+
+    images: int
+    keypoints: int
+    largest_px: float
+    largest_score: float
+
+
+class _DetectGraph(nn.Module):
+    """`detect` with the channel order of pictures in memory, and its arrays as a tuple."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        found = self.model.detect(images.permute(0, 3, 1, 2))  # type: ignore[operator]
+        return tuple(found[name] for name in OUTPUTS)
+
+
+def export_onnx(backend: TorchBackend, path: str | os.PathLike[str], pictures: Sequence[NDArray[np.uint8]]) -> Parity:
+    """Write the model as ONNX, then run both on real pictures and compare.
+
+    The file takes ``images`` (B, H, W, 3) uint8 RGB with any B and gives the arrays of `detect`. It is written under a
+    temporary name and only takes its place when it has passed.
+
+    Args:
+        backend: the model.
+        path: file to write.
+        pictures: network inputs (H, W, 3) uint8, or pictures of any size, which are letterboxed.
+
+    Returns:
+        What the comparison measured.
+
+    Raises:
+        DekeyError: if there is no picture, or a keypoint lies further away than `PARITY_PX`.
+    """
+    if not pictures:
+        raise DekeyError("found no picture for the parity check, expected at least one; name some with --images")
+    target = Path(path)
+    with replacing(target) as temporary:
+        _write_graph(backend, temporary)
+        parity = compare(backend, OnnxBackend(temporary), pictures)
+        if not parity.largest_px <= PARITY_PX:
+            raise DekeyError(
+                f"the exported graph moves a keypoint by {parity.largest_px:.3f} px, allowed are {PARITY_PX}; nothing was "
+                "written, please report this with the backbone's name"
+            )
+    return parity
+
+
+def _write_graph(backend: TorchBackend, path: Path) -> None:
+    import onnx
+
+    height, width = backend.manifest.input_size
+    graph = _DetectGraph(backend.model).eval()
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8, device=backend.device)
+    with _quiet():
+        # The tracing exporter takes 2 s where torch.export takes a minute and more on two cores, and ONNX Runtime makes
+        # the same graph of both; decode holds no data-dependent branch that tracing could lose.
+        torch.onnx.export(
+            graph,
+            (example,),
+            os.fspath(path),
+            input_names=["images"],
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {0: "batch"} for name in ("images", *OUTPUTS)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, backend.manifest.to_metadata())
+    onnx.checker.check_model(model)
+    onnx.save_model(model, os.fspath(path))
+
+
+def compare(backend: TorchBackend, exported: OnnxBackend, pictures: Sequence[NDArray[np.uint8]]) -> Parity:
+    """Run both over pictures and measure the largest differences."""
+    size = backend.manifest.input_size
+    inputs = np.stack([_as_input(picture, size) for picture in pictures])
+    largest_px = largest_score = 0.0
+    count = 0
+    for start in range(0, len(inputs), 16):
+        expected, found = backend.run(inputs[start : start + 16]), exported.run(inputs[start : start + 16])
+        sure = expected["keypoint_scores"] >= backend.manifest.default_threshold
+        distances = np.linalg.norm(found["keypoints"] - expected["keypoints"], axis=-1)[sure]
+        count += int(sure.sum())
+        largest_px = max(largest_px, float(distances.max(initial=0)))
+        differences = np.abs(found["keypoint_scores"] - expected["keypoint_scores"])
+        largest_score = max(largest_score, float(differences.max(initial=0)))
+    return Parity(len(inputs), count, largest_px, largest_score)
+
+
+def _as_input(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    from dekey.data import geometry
+
+    if picture.shape[:2] == size:
+        return picture
+    return geometry.warp(picture, geometry.letterbox(picture.shape[:2], size), size)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and version chatter away from the user's terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

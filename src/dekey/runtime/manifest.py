@@ -1,0 +1,78 @@
+"""What a model file must carry so that whoever opens it needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dekey.data.schema import Schema
+from dekey.errors import DekeyError
+
+MANIFEST_KEY = "dekey.manifest"
+
+
+class Manifest(BaseModel):
+    """The facts beside the weights; stored as JSON in the file's metadata under `MANIFEST_KEY`.
+
+    Attributes:
+        manifest_version: raised when a reader of this version could not understand the next.
+        kind: model family.
+        keypoint_schema: what the model finds, as `Schema.to_dict` gives it.
+        input_size: (H, W) px of the network's input.
+        region: the model was trained on crops around boxes, or on whole images.
+        padding: how much larger than the box a crop is.
+        fill: value outside the image.
+        channel_order: order of the three colours in the input.
+        frame: the coordinate convention of every number that goes in or comes out.
+        default_threshold: score from which a keypoint is taken for found.
+        architecture: what the network is built from; enough to build it again.
+        metrics: figures on the data held out during training.
+        origin: where the weights started, with what data and versions they were trained.
+        licence: licence of the weights as stated by who trained them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manifest_version: Literal[1] = 1
+    kind: str
+    keypoint_schema: dict[str, Any]
+    input_size: tuple[int, int]
+    region: Literal["box", "image"]
+    padding: float
+    fill: int = 0
+    channel_order: Literal["RGB"] = "RGB"
+    frame: str = "continuous pixels: the top-left corner of the first pixel is (0, 0), its centre (0.5, 0.5)"
+    default_threshold: float = 0.2
+    architecture: dict[str, Any]
+    metrics: dict[str, float] = {}
+    origin: dict[str, str] = {}
+    licence: str = "not stated"
+
+    @property
+    def schema_found(self) -> Schema:
+        """The schema as an object."""
+        return Schema.from_dict(self.keypoint_schema)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], source: str) -> Manifest:
+        """Read the manifest out of a file's metadata.
+
+        Raises:
+            DekeyError: if there is none, or it is of a version or form that this dekey does not know.
+        """
+        if MANIFEST_KEY not in metadata:
+            raise DekeyError(f"{source} carries no dekey manifest, expected a model that `dekey export` or `dekey train` wrote")
+        try:
+            return cls.model_validate_json(metadata[MANIFEST_KEY])
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DekeyError(
+                f"the manifest of {source} does not fit this dekey ({where}: {first['msg']}); export again"
+            ) from error
+
+    def to_metadata(self) -> dict[str, str]:
+        """Give what goes into the file's metadata."""
+        return {MANIFEST_KEY: self.model_dump_json()}

@@ -1,0 +1,178 @@
+"""The one Predictor: image in, Instances out, whatever runs the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dekey.data import OCCLUDED, VISIBLE, Dataset, Instances, geometry
+from dekey.data.geometry import Affine
+from dekey.errors import DekeyError
+from dekey.runtime.backends import Arrays, Backend
+
+Advance = Callable[[int], None]
+
+
+class Predictor:
+    """Cuts out, runs the network, maps back.
+
+    A batch gives the same answers as its images one by one. Validation during training, the command line and the
+    library all come through here.
+
+    Args:
+        backend: what runs the network.
+        batch_size: crops that go through the network together.
+
+    Attributes:
+        manifest: what the model is.
+        schema: what it finds.
+    """
+
+    def __init__(self, backend: Backend, batch_size: int = 16) -> None:
+        self.backend = backend
+        self.manifest = backend.manifest
+        self.schema = self.manifest.schema_found
+        self.batch_size = batch_size
+
+    def __call__(self, image: NDArray[np.uint8], boxes: NDArray[np.float64] | None = None) -> Instances:
+        """Find the keypoints in one image.
+
+        Args:
+            image: (H0, W0, 3) uint8 RGB.
+            boxes: (N, 4) x1 y1 x2 y2 px of the objects; without them the whole image is the crop of one object.
+
+        Returns:
+            N instances in image coordinates; `keypoint_scores` and `scores` in [0, 1].
+
+        Raises:
+            DekeyError: if the image is not (H0, W0, 3) uint8, or a box is not finite or has no area.
+        """
+        return self.batch([image], None if boxes is None else [boxes])[0]
+
+    def batch(
+        self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[NDArray[np.float64] | None] | None = None
+    ) -> list[Instances]:
+        """Find the keypoints in several images; see `__call__`. Always a list, one entry an image."""
+        given = [None] * len(images) if boxes is None else list(boxes)
+        if len(given) != len(images):
+            raise DekeyError(f"found boxes for {len(given)} images, expected {len(images)}; give one array (or None) an image")
+        crops = [self._crops(_checked_image(image), box) for image, box in zip(images, given, strict=True)]
+        flat = [(image, affine) for image, affines in zip(images, crops, strict=True) for affine in affines]
+        answers = self._run(flat)
+        found = []
+        for image, affines, own in zip(images, crops, given, strict=True):
+            mine = [next(answers) for _ in affines]
+            found.append(self._instances(mine, affines, own, image.shape[:2]))
+        return found
+
+    def predict_dataset(self, dataset: Dataset, advance: Advance | None = None) -> list[Instances]:
+        """Find the keypoints of every annotated object of a data set.
+
+        A model trained on crops is given the annotated boxes and labels, one answer an object (crowds left out); a model
+        trained on whole images gives one answer an image.
+
+        Args:
+            dataset: what to look at; its schema must name the same keypoints.
+            advance: called with the number of images done.
+
+        Returns:
+            One Instances an image, in the order of the data set.
+
+        Raises:
+            DekeyError: if the keypoints differ, an image cannot be read, or boxes are missing.
+        """
+        if dataset.schema.keypoints != self.schema.keypoints:
+            raise DekeyError(
+                f"the data names the keypoints {_short(dataset.schema.keypoints)} but the model finds "
+                f"{_short(self.schema.keypoints)}; evaluate on data of the model's own schema"
+            )
+        found: list[Instances] = []
+        for start in range(0, len(dataset), self.batch_size):
+            samples = [dataset[index] for index in range(start, min(start + self.batch_size, len(dataset)))]
+            images = [sample.read_image() for sample in samples]
+            if self.manifest.region == "image":
+                answers = self.batch(images)
+            else:
+                truths = [sample.instances[~sample.instances.crowd] for sample in samples]
+                for sample, truth in zip(samples, truths, strict=True):
+                    if not np.isfinite(truth.boxes).all():
+                        raise DekeyError(f"image {sample.name} has an object without a box, which this model needs; add it")
+                answers = self.batch(images, [truth.boxes for truth in truths])
+                answers = [self.with_labels(one, truth.labels) for one, truth in zip(answers, truths, strict=True)]
+            found.extend(answers)
+            if advance is not None:
+                advance(len(samples))
+        return found
+
+    def with_labels(self, found: Instances, labels: NDArray[np.int64]) -> Instances:
+        """State the class of each object, where a proposer knows it; keypoints that the class lacks become NaN."""
+        absent = ~self.schema.present[labels]
+        return replace(
+            found,
+            labels=labels,
+            keypoints=np.where(absent[..., None], np.nan, found.keypoints),
+            visibility=np.where(absent, 0, found.visibility).astype(np.uint8),
+        )
+
+    def _crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64] | None) -> list[Affine]:
+        if boxes is None:
+            return [geometry.letterbox(image.shape[:2], self.manifest.input_size)]
+        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        sizes = geometry.box_sizes(boxes)
+        wrong = np.flatnonzero(~(np.isfinite(boxes).all(1) & (sizes > 0).all(1)))
+        if wrong.size:
+            raise DekeyError(f"box {boxes[wrong[0]].tolist()} has no area, expected x1 < x2 and y1 < y2; mend or drop it")
+        return [geometry.crop(box, self.manifest.input_size, self.manifest.padding) for box in boxes]
+
+    def _run(self, crops: Sequence[tuple[NDArray[np.uint8], Affine]]) -> Iterator[Arrays]:
+        """Run the network over crops and give each one's arrays."""
+        height, width = self.manifest.input_size
+        for start in range(0, len(crops), self.batch_size):
+            part = crops[start : start + self.batch_size]
+            inputs = np.empty((len(part), height, width, 3), dtype=np.uint8)
+            for row, (image, image_to_input) in enumerate(part):
+                inputs[row] = geometry.warp(image, image_to_input, (height, width), self.manifest.fill)
+            arrays = self.backend.run(inputs)
+            for row in range(len(part)):
+                yield {name: array[row] for name, array in arrays.items()}
+
+    def _instances(
+        self,
+        answers: Sequence[Arrays],
+        affines: Sequence[Affine],
+        boxes: NDArray[np.float64] | None,
+        size: tuple[int, int],
+    ) -> Instances:
+        count = len(self.schema.keypoints)
+        if not answers:
+            return replace(Instances.empty(count), scores=np.zeros(0), keypoint_scores=np.zeros((0, count)))
+        inverses = [geometry.invert(affine) for affine in affines]
+        keypoints = np.concatenate(
+            [
+                geometry.apply(inverse, answer["keypoints"].astype(np.float64))
+                for answer, inverse in zip(answers, inverses, strict=True)
+            ]
+        )
+        visible = np.concatenate([answer["visibility"] for answer in answers]) >= 0.5
+        return Instances.create(
+            keypoints,
+            boxes=geometry.hulls(keypoints) if boxes is None else boxes,
+            labels=np.concatenate([answer["labels"] for answer in answers]).astype(np.int64),
+            visibility=np.where(visible, VISIBLE, OCCLUDED),
+            scores=np.concatenate([answer["scores"] for answer in answers]),
+            keypoint_scores=np.concatenate([answer["keypoint_scores"] for answer in answers]),
+        )
+
+
+def _checked_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise DekeyError(f"found {found}, expected an image (H, W, 3) uint8 RGB; `dekey.data.images.read_image` gives one")
+    return image
+
+
+def _short(names: Sequence[str]) -> str:
+    return f"{len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

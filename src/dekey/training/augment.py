@@ -1,0 +1,115 @@
+"""Augmentation: one affine drawn and applied once, then colour, blur and erased patches on the small picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dekey.data import geometry
+from dekey.data.geometry import Affine
+from dekey.data.instances import Instances
+
+_GREY = np.array([0.299, 0.587, 0.114])
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How far training may bend its pictures; zero everywhere leaves them as they are.
+
+    Attributes:
+        rotate: largest turn, degrees to either side; 180 for objects seen from above.
+        scale: largest change of size; 0.3 draws from 1/1.3 to 1.3.
+        shift: largest shift, as a share of the input's size.
+        flip: chance of a left-right flip; only where the schema knows the mirror pairs.
+        colour: strength of brightness, contrast, saturation and tint changes, 0 to 1.
+        blur: chance of a Gaussian blur.
+        erase: chance that patches of the picture are painted over.
+    """
+
+    rotate: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    flip: float = 0.0
+    colour: float = 0.0
+    blur: float = 0.0
+    erase: float = 0.0
+
+    def draw_affine(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Affine, bool]:
+        """Draw how the input frame is bent.
+
+        Args:
+            rng: source of chance.
+            size: (H, W) of the input, px.
+
+        Returns:
+            The affine from the straight input frame to the bent one, and whether it flips.
+        """
+        height, width = size
+        angle = math.radians(self.rotate) * _bell(rng) if self.rotate < 180 else rng.uniform(-math.pi, math.pi)
+        factor = (1 + self.scale) ** _bell(rng)
+        shift_x, shift_y = self.shift * width * _bell(rng), self.shift * height * _bell(rng)
+        flipped = bool(rng.random() < self.flip)
+        bent = geometry.compose(
+            geometry.translate(-width / 2, -height / 2),
+            geometry.rotate(angle),
+            geometry.scale(factor),
+            geometry.translate(width / 2 + shift_x, height / 2 + shift_y),
+        )
+        return (geometry.compose(bent, geometry.mirror(width)) if flipped else bent), flipped
+
+    def change_picture(self, rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Change colours, blur and erase; the geometry stays. Image (H, W, 3) uint8 RGB in and out."""
+        if self.colour:
+            image = self._recolour(rng, image)
+        if rng.random() < self.blur:
+            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))  # type: ignore[assignment]
+        if rng.random() < self.erase:
+            image = _erase(rng, image)
+        return image
+
+    def _recolour(self, rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Apply one 3×4 colour matrix: saturation, then contrast about mid-grey with a tint, then brightness."""
+        saturation = max(1 + self.colour * rng.uniform(-1, 1), 0.0)
+        contrast = (1 + 0.6 * self.colour) ** rng.uniform(-1, 1)
+        tint = 1 + 0.15 * self.colour * rng.uniform(-1, 1, 3)
+        brightness = 50 * self.colour * rng.uniform(-1, 1)
+        matrix = saturation * np.eye(3) + (1 - saturation) * _GREY
+        matrix = contrast * tint[:, None] * matrix
+        offset = 127.5 - contrast * 127.5 + brightness
+        return cv2.transform(image, np.hstack([matrix, np.full((3, 1), offset)]))  # type: ignore[return-value]
+
+
+def flip_labels(instances: Instances, mirror: NDArray[np.int64]) -> Instances:
+    """Exchange left and right keypoints, as a flipped picture demands; coordinates are not touched."""
+    return Instances(
+        instances.boxes,
+        instances.labels,
+        instances.keypoints[:, mirror],
+        instances.visibility[:, mirror],
+        instances.crowd,
+        instances.areas,
+        instances.scores,
+        None if instances.keypoint_scores is None else instances.keypoint_scores[:, mirror],
+    )
+
+
+def _bell(rng: np.random.Generator) -> float:
+    """Draw from (−1, 1), small values more often than large ones."""
+    return float((rng.random() + rng.random()) - 1)
+
+
+def _erase(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Paint one to three rectangles, each up to a twelfth of the picture, with one colour or with noise."""
+    image = image.copy()
+    height, width = image.shape[:2]
+    for _ in range(rng.integers(1, 4)):
+        area, aspect = rng.uniform(0.01, 0.08) * height * width, math.exp(rng.uniform(-1, 1))
+        tall, wide = min(int(math.sqrt(area * aspect)), height - 1), min(int(math.sqrt(area / aspect)), width - 1)
+        top, left = rng.integers(0, height - tall), rng.integers(0, width - wide)
+        colour = rng.integers(0, 256, 3) if rng.random() < 0.7 else rng.integers(0, 256, (tall, wide, 3))
+        image[top : top + tall, left : left + wide] = colour
+    return image

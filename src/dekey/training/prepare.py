@@ -1,0 +1,146 @@
+"""From a configuration to the parts of a run: data, crops, network; every choice that "auto" leaves open is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dekey.config import Config, DataConfig, read_config
+from dekey.data import Dataset, geometry
+from dekey.data.problems import find_problems
+from dekey.errors import DekeyError
+from dekey.formats import read
+from dekey.metrics.distance import check_normaliser
+from dekey.training.augment import Augment
+from dekey.training.crops import CropSet, Region, choose_region
+from dekey.training.hardware import available_memory, cores
+
+Say = Callable[[str], None]
+
+SMALLEST_INPUT, LARGEST_INPUT = 128, 256
+# Every stride of the usual backbones divides it.
+INPUT_MULTIPLE = 32
+# Share of the free memory that decoded pictures may take by themselves.
+PICTURE_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from and is measured on.
+
+    Attributes:
+        train, held_out: the two parts of the data, with one schema.
+        region: crops around boxes, or whole images.
+        input_size: (H, W) px.
+        augment: with flips only where the schema knows the mirror pairs.
+        crops: the trainable objects.
+    """
+
+    train: Dataset
+    held_out: Dataset
+    region: Region
+    input_size: tuple[int, int]
+    augment: Augment
+    crops: CropSet
+
+
+def prepare(config: Config, say: Say) -> Material:
+    """Read and check the data and make the crops.
+
+    Args:
+        config: the configuration of the run.
+        say: told of each choice in one sentence.
+
+    Raises:
+        DekeyError: if a file cannot be read, an image is missing, or the two parts name different keypoints.
+    """
+    train, held_out = _read_parts(config.data, config.run.seed)
+    say(
+        f"{len(train)} images with {len(train.instances)} objects to learn from, {len(held_out)} with "
+        f"{len(held_out.instances)} held out; {len(train.schema.keypoints)} keypoints"
+    )
+    region = choose_region(train) if config.data.region == "auto" else config.data.region
+    if region == "box":
+        for part in (train, held_out):
+            if not np.isfinite(part.instances.boxes[~part.instances.crowd]).all():
+                raise DekeyError("an object has no box, expected one for each with data.region=box; use data.region=image")
+    size = config.model.input_size
+    input_size = _fitting_size(train, region, config.data.padding) if size == "auto" else size
+    what = "a crop around its box" if region == "box" else "the whole image"
+    say(f"each object is {what}, {input_size[1]}x{input_size[0]} px")
+    settings = config.augment.model_dump()
+    if train.schema.mirror is None and config.augment.flip:
+        say(f"pictures are not flipped: {train.schema.mirror_note}")
+        settings["flip"] = 0.0
+    gigabytes = config.data.memory_gb
+    memory = int(PICTURE_SHARE * available_memory() if gigabytes == "auto" else gigabytes * 1e9)
+    crops = CropSet(train, region, input_size, config.data.padding, memory)
+    return Material(train, held_out, region, input_size, Augment(**settings), crops)
+
+
+def workers(config: DataConfig) -> int:
+    """Give the number of threads that prepare batches."""
+    return min(max(cores() // 2, 1), 8) if config.workers == "auto" else max(config.workers, 1)
+
+
+def _read_parts(config: DataConfig, seed: int) -> tuple[Dataset, Dataset]:
+    whole = read(config.train, images=config.images)
+    held_out = None if config.val is None else read(config.val, images=config.images)
+    if held_out is None:
+        train, held_out = whole.split(config.val_fraction, seed)
+    else:
+        train = whole
+        if held_out.schema.keypoints != train.schema.keypoints or held_out.schema.classes != train.schema.classes:
+            raise DekeyError(
+                f"{config.val} names other keypoints or classes than {config.train}, expected the same; mend the names"
+            )
+    if config.sigmas is not None:
+        schema = train.schema.with_sigmas(config.sigmas)
+        train, held_out = train.with_schema(schema), held_out.with_schema(schema)
+    if config.normaliser is not None:
+        check_normaliser(config.normaliser, train.schema)
+    for part, path in ((train, config.train), (held_out, config.val or config.train)):
+        errors = [problem for problem in find_problems(part) if problem.severity == "error"]
+        if errors:
+            rest = f" (and {len(errors) - 1} more problems; `dekey inspect {path}` lists them)" if len(errors) > 1 else ""
+            raise DekeyError(f"{path}: {errors[0]}{rest}")
+    return train, held_out
+
+
+def _fitting_size(dataset: Dataset, region: Region, padding: float) -> tuple[int, int]:
+    """Choose the input so that a typical object keeps its resolution and its aspect."""
+    if region == "box":
+        sizes = geometry.box_sizes(dataset.instances[~dataset.instances.crowd].boxes) * padding
+    else:
+        sizes = dataset.sizes[:, ::-1].astype(np.float64)
+    width, height = np.median(sizes, axis=0)
+    # A box that is hardly oblong is one because of how the object lies: square inputs serve every turn of it.
+    if 2 / 3 <= height / width <= 3 / 2 or (region == "box" and _turns(sizes)):
+        width = height = np.median(sizes.max(axis=1))
+    factor = np.clip(max(width, height), SMALLEST_INPUT, LARGEST_INPUT) / max(width, height)
+    rounded = [max(round(length * factor / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in (height, width)]
+    return rounded[0], rounded[1]
+
+
+def _turns(sizes: NDArray[np.float64]) -> bool:
+    """Tell whether objects lie in all directions: some boxes are upright, some lying."""
+    upright = float((sizes[:, 1] > sizes[:, 0]).mean())
+    return 0.15 < upright < 0.85
+
+
+def held_out_crops(path: Path, most: int) -> Iterator[NDArray[np.uint8]]:
+    """Give up to `most` network inputs (H, W, 3) from the held-out images of the run whose configuration lies at `path`.
+
+    Raises:
+        DekeyError: if the configuration or the data it names cannot be read.
+    """
+    config = read_config(path=path)
+    material = prepare(config, lambda text: None)
+    crops = CropSet(material.held_out, material.region, material.input_size, config.data.padding)
+    rng = np.random.default_rng(0)
+    for index in range(min(most, len(crops))):
+        yield crops.draw(index, Augment(), rng)[0]
