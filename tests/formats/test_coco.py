@@ -245,7 +245,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full(number: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr("dekey.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write(load("test"), tmp_path / "a.json")
     assert (tmp_path / "a.json").read_text() == "old"

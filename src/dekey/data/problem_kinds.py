@@ -37,7 +37,7 @@ KINDS: dict[str, Kind] = {
     "unreadable-box": Kind("error", "a box is not four numbers", "write x, y, width, height, or leave the box out"),
     "bad-visibility": Kind("error", "a visibility code is unknown", "write 0 unlabelled, 1 occluded or 2 visible"),
     "labelled-without-coordinates": Kind(
-        "error", "a labelled keypoint has no coordinates", "give it coordinates, or visibility 0"
+        "error", "a labelled keypoint has no usable coordinates", "give it coordinates, or visibility 0"
     ),
     "coordinates-without-label": Kind(
         "warning",

@@ -5,19 +5,22 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dekey.data.dataset import PictureFiles, Problem
-from dekey.data.instances import UNLABELLED, VISIBLE, Instances
+from dekey.data.instances import UNLABELLED, Instances
 from dekey.data.problem_kinds import problem
 from dekey.formats.coco_categories import Categories
 from dekey.formats.columns import numbers, row_lengths, stacked, whole_numbers
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+# No coordinate lies further out; what does is a mistake of the file, and its arithmetic would overflow.
+_FARTHEST = 1e9
 # Rows of keypoints unpacked at a time.
 _ROWS = 65_536
 
@@ -122,7 +125,7 @@ def _boxes(records: Sequence[dict[str, Any]], report: _Report) -> NDArray[np.flo
     given = np.flatnonzero(lengths == 4)
     boxes[given] = stacked([rows[index] for index in given.tolist()], 4)
     wrong = (lengths == -2) | (lengths > 0)
-    wrong[given] = ~np.isfinite(boxes[given]).all(axis=1)
+    wrong[given] = ~_usable(boxes[given])
     boxes[wrong] = np.nan
     report.add("unreadable-box", wrong, lambda index: f"bbox is {short(rows[index])}, expected four numbers")
     boxes[:, 2:] += boxes[:, :2]
@@ -149,41 +152,52 @@ def _keypoints(
             else f"keypoints is {short(rows[index])}, expected numbers"
         ),
     )
-    unknown, lost, ignored = (np.zeros(count, dtype=np.bool_) for _ in range(3))
+    doubts = {
+        "bad-visibility": _unknown_code,
+        "labelled-without-coordinates": _lost,
+        "coordinates-without-label": _ignored,
+    }
+    doubtful = {kind: np.zeros(count, dtype=np.bool_) for kind in doubts}
     for label, columns in enumerate(categories.columns):
         chosen = np.flatnonzero(placed & (labels == label) & (lengths == expected) & ~absent)
         for start in range(0, len(chosen), _ROWS):
             part = chosen[start : start + _ROWS]
             triples = stacked([rows[index] for index in part.tolist()], 3 * len(columns)).reshape(len(part), -1, 3)
-            xy, codes = triples[..., :2], triples[..., 2]
-            valid = np.isin(codes, (0, 1, 2))
-            there, labelled = np.isfinite(xy).all(-1), codes > 0
-            unknown[part] = ~valid.all(axis=1)
-            lost[part] = (valid & labelled & ~there).any(axis=1)
-            # (0, 0) and (-1, -1) are how an absent keypoint is written.
-            blank = (xy == 0).all(-1) | (xy == -1).all(-1)
-            ignored[part] = (valid & ~labelled & there & ~blank).any(axis=1)
-            usable = valid & labelled & there
-            keypoints[part[:, None], columns] = np.where(usable[..., None], xy + 0.5, np.nan)
-            visibility[part[:, None], columns] = np.where(usable, np.clip(codes, UNLABELLED, VISIBLE), UNLABELLED)
+            for kind, test in doubts.items():
+                doubtful[kind][part] = test(triples).any(axis=1)
+            codes = triples[..., 2]
+            good = (codes > 0) & ~_unknown_code(triples) & ~_lost(triples)
+            keypoints[part[:, None], columns] = np.where(good[..., None], triples[..., :2] + 0.5, np.nan)
+            visibility[part[:, None], columns] = np.where(good, codes, UNLABELLED).astype(np.uint8)
 
-    def first(index: int, wrong: Callable[[float, float, float], bool]) -> str:
-        triples = stacked([rows[index]], 3 * len(categories.columns[labels[index]])).reshape(-1, 3).tolist()
-        names_here = [names[column] for column in categories.columns[labels[index]]]
-        name, triple = next((name, triple) for name, triple in zip(names_here, triples, strict=True) if wrong(*triple))
-        return f"keypoint '{name}' is x, y, v = {', '.join(f'{value:.6g}' for value in triple)}"
+    def first(index: int, test: Callable[[NDArray[np.float64]], Flags]) -> str:
+        columns = categories.columns[labels[index]]
+        triples = stacked([rows[index]], 3 * len(columns)).reshape(-1, 3)
+        here = int(test(triples).argmax())
+        return f"keypoint '{names[columns[here]]}' is x, y, v = {', '.join(f'{value:.6g}' for value in triples[here])}"
 
-    report.add("bad-visibility", unknown, lambda index: first(index, lambda x, y, v: v not in (0, 1, 2)))
-    report.add(
-        "labelled-without-coordinates", lost, lambda index: first(index, lambda x, y, v: v in (1, 2) and not _finite(x, y))
-    )
-    report.add(
-        "coordinates-without-label",
-        ignored,
-        lambda index: first(index, lambda x, y, v: v == 0 and _finite(x, y) and (x, y) not in ((0, 0), (-1, -1))),
-    )
+    for kind, test in doubts.items():
+        report.add(kind, doubtful[kind], partial(first, test=test))
     return keypoints, visibility
 
 
-def _finite(x: float, y: float) -> bool:
-    return bool(np.isfinite(x) and np.isfinite(y))
+def _unknown_code(triples: NDArray[np.float64]) -> Flags:
+    """Tell which triples (..., 3) have a visibility other than 0, 1, 2."""
+    return ~np.isin(triples[..., 2], (0, 1, 2))
+
+
+def _lost(triples: NDArray[np.float64]) -> Flags:
+    """Tell which triples (..., 3) are labelled but have no place."""
+    return np.isin(triples[..., 2], (1, 2)) & ~_usable(triples[..., :2])
+
+
+def _ignored(triples: NDArray[np.float64]) -> Flags:
+    """Tell which triples (..., 3) are unlabelled but have a place; (0, 0) and (-1, -1) are how an absent one is written."""
+    xy = triples[..., :2]
+    blank = (xy == 0).all(-1) | (xy == -1).all(-1)
+    return np.asarray((triples[..., 2] == 0) & _usable(xy) & ~blank)
+
+
+def _usable(values: NDArray[np.float64]) -> Flags:
+    """Tell for each row (..., n) whether all its numbers are finite and could be pixels."""
+    return np.asarray((np.abs(values) < _FARTHEST).all(axis=-1))
