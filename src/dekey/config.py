@@ -8,20 +8,25 @@ from __future__ import annotations
 import math
 import os
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dekey.errors import DekeyError, nearest
 
-Share = Field(ge=0, le=1)
 CONFIG_LIMIT = 1 << 20
+# Every section lies directly in the whole; what is nested deeper is a value, and wrong.
+_DEPTH = 2
+
+Channels = Annotated[int, Field(ge=1, le=8192)]
+Length = Annotated[int, Field(ge=16, le=4096)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -46,8 +51,8 @@ class DataConfig(_Section):
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
     region: Literal["auto", "box", "image"] = "auto"
     padding: float = Field(default=1.25, ge=1, le=4)
-    memory_gb: float | Literal["auto"] = "auto"
-    workers: int | Literal["auto"] = "auto"
+    memory_gb: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = "auto"
     sigmas: tuple[float, ...] | None = None
     normaliser: str | None = None
 
@@ -71,9 +76,9 @@ class ModelConfig(_Section):
 
     backbone: str = "hgnetv2_b0"
     pretrained: bool | Literal["auto"] = "auto"
-    decoder_channels: tuple[int, ...] = Field(default=(64, 64, 64), min_length=1, max_length=6)
+    decoder_channels: tuple[Channels, ...] = Field(default=(64, 64, 64), min_length=1, max_length=6)
     lateral: bool = True
-    input_size: tuple[int, int] | Literal["auto"] = "auto"
+    input_size: tuple[Length, Length] | Literal["auto"] = "auto"
     sigma: float = Field(default=1.5, ge=0.5, le=8)
 
 
@@ -122,9 +127,9 @@ class RunConfig(_Section):
     """
 
     budget: float | None = Field(default=None, gt=0)
-    epochs: int | Literal["auto"] = "auto"
+    epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     batch_size: int = Field(default=32, ge=1, le=4096)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 32)
     patience: int | None = Field(default=15, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
@@ -134,13 +139,6 @@ class RunConfig(_Section):
     @classmethod
     def _read_budget(cls, value: Any) -> Any:
         return parse_duration(value) if isinstance(value, str) else value
-
-    @field_validator("epochs")
-    @classmethod
-    def _some_epochs(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("at least 1 is needed")
-        return value
 
 
 class Config(_Section):
@@ -188,26 +186,24 @@ def read_config(
 
     Args:
         values: nested values; None inside means not given.
-        path: YAML file.
-        overrides: such as ``"optim.lr=1e-3"``; the value is read as YAML.
+        path: YAML file; null is a value there.
+        overrides: such as ``"optim.lr=1e-3"``; the value is read as YAML, null is one.
 
     Raises:
         DekeyError: on a broken file, an unknown key (the nearest one is named), or a value out of range.
     """
-    import yaml
-
     merged: dict[str, Any] = {}
     if path is not None:
         _merge(merged, _read_yaml(Path(path)))
-    _merge(merged, values or {})
+    _merge(merged, _given(values or {}))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not all(key.split(".")):
             raise DekeyError(f"found --set {override}, expected --set section.key=value, for instance optim.lr=1e-3")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise DekeyError(f"the value of --set {override} is no YAML; quote it") from error
+            value = _parse_yaml(text)
+        except ValueError as error:
+            raise DekeyError(f"the value of --set {reprlib.repr(override)} is no YAML; quote it") from error
         for part in reversed(key.split(".")):
             value = {part: value}
         _merge(merged, value)
@@ -217,48 +213,65 @@ def read_config(
         raise DekeyError(_explain(error)) from error
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _parse_yaml(text: str) -> Any:
+    """Parse plain YAML; raises ValueError, whatever is wrong with it."""
     import yaml
 
     try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # a date such as 2020-13-45 gives the last
+        raise ValueError(" ".join(str(error).split())[:150]) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
         if path.stat().st_size > CONFIG_LIMIT:
             raise DekeyError(f"configuration {path} is larger than {CONFIG_LIMIT} bytes, expected a few lines of YAML")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        values = _parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # text that is no UTF-8 is a ValueError too
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise DekeyError(f"configuration {path} cannot be read ({reason}), expected a YAML file") from error
     if not isinstance(values, dict):
         raise DekeyError(f"configuration {path} holds {type(values).__name__}, expected sections such as data and optim")
     return values
 
 
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is None."""
+    return {key: _given(value) if isinstance(value, Mapping) else value for key, value in values.items() if value is not None}
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any], depth: int = 1) -> None:
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and depth < _DEPTH:
             below = into.setdefault(key, {})
             if not isinstance(below, dict):
-                raise DekeyError(f"configuration key '{key}' is a section, found a plain value for it")
-            _merge(below, value)
-        elif value is not None or key not in into:
+                raise DekeyError(f"configuration key {reprlib.repr(key)} is given a value and a section, expected one of them")
+            _merge(below, value, depth + 1)
+        else:
             into[key] = value
 
 
 def _explain(error: ValidationError) -> str:
     """Turn pydantic's first complaint into one sentence with the nearest key."""
     first = error.errors()[0]
-    # Branches of a union are named in the location too; they are no keys.
-    keys = [str(part) for part in first["loc"] if re.fullmatch(r"[a-z_]+|\d+", str(part)) and part not in _UNION_TAGS]
-    where = ".".join(keys)
+    location = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
         section: Any = Config
-        for key in keys[:-1]:
+        for key in location[:-1]:
             section = section.model_fields[key].annotation
         known = list(section.model_fields)
-        return f"unknown configuration key '{where}'{nearest(keys[-1], known)}; known here: {', '.join(known)}"
+        unknown, where = location[-1], reprlib.repr(".".join(location))
+        return f"unknown configuration key {where}{nearest(unknown, known)}; known here: {', '.join(known)}"
+    # Branches of a union are named in the location too; they are no keys.
+    where = ".".join(part for part in location if re.fullmatch(r"[a-z_]+|\d+", part) and part not in _UNION_TAGS)
     if first["type"] == "missing":
         return f"the configuration lacks '{where}'; give it in the file or with --set {where}=…"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return f"configuration key '{where}' is {first['input']!r}: {message[0].lower()}{message[1:]}"
+    if first["type"] == "invalid_key":
+        return f"the configuration has the key {reprlib.repr(first['input'])}, expected names such as optim.lr"
+    message = str(first["msg"]).removeprefix("Value error, ").removesuffix(" for <class 'pathlib.Path'>")
+    # The value may be anything that YAML can make, also something endless.
+    return f"configuration key '{where}' is {reprlib.repr(first['input'])}: {message[0].lower()}{message[1:]}"
 
 
 _UNION_TAGS = {"int", "float", "bool", "str", "constrained-float", "constrained-int"}

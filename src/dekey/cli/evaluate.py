@@ -28,12 +28,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and write the figures."""
     import dekey
     from dekey.cli.output import check_batch_size, check_target, write_output
+    from dekey.metrics.distance import check_normaliser
 
     check_batch_size(arguments.batch_size)
     check_target(arguments.out)
     sigmas = None if arguments.sigmas is None else parse_sigmas(arguments.sigmas)
     with Progress(f"reading {Path(arguments.data).name}"):
         dataset = dekey.read(arguments.data, images=arguments.images)
+    # Checked here, before minutes of prediction, and not only when the figures are made.
+    if sigmas is not None:
+        dataset.schema.with_sigmas(sigmas)
+    if arguments.normaliser is not None:
+        check_normaliser(arguments.normaliser, dataset.schema)
     with Progress(f"loading {arguments.model}"):
         predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size)
     with Progress("predicting", total=len(dataset), unit="images") as progress:

@@ -36,10 +36,14 @@ def run(arguments: argparse.Namespace) -> int:
     if source.suffix == ".onnx":
         raise DekeyError(f"{source} is already exported, expected the folder of a finished `dekey train`")
     weights = source / "model.safetensors" if source.is_dir() else source
-    target = Path(arguments.out) if arguments.out else weights.parent / "model.onnx"
-    check_target(str(target))
     if not weights.is_file():
         raise DekeyError(f"model {source} does not exist or is unfinished, expected the folder of a `dekey train`")
+    target = Path(arguments.out) if arguments.out else weights.parent / "model.onnx"
+    if target.suffix.lower() != ".onnx":
+        raise DekeyError(f"found --out {target}, expected a name that ends in .onnx, by which the file is known again")
+    check_target(str(target))
+    if arguments.images is None and not (weights.parent / "config.yaml").is_file():
+        raise DekeyError(f"{weights.parent} holds no config.yaml that names pictures to compare on; name some with --images")
     message("loading torch")
     from dekey.export import PARITY_PX, export_onnx
     from dekey.models.checkpoint import load_torch_backend
@@ -48,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     pictures = _pictures(weights.parent, arguments.images)
     with Progress(f"exporting and comparing on {len(pictures)} images"):
         parity = export_onnx(backend, target, pictures)
+    if not parity.keypoints:
+        message("the model is sure of no keypoint on these images, so only scores were compared; try others with --images")
     answer = {
         "file": str(target),
         "megabytes": round(target.stat().st_size / 1e6, 2),
@@ -71,4 +77,7 @@ def _pictures(run: Path, images: str | None) -> list[NDArray[np.uint8]]:
         return [read_image(file) for file in image_files([images])[:PICTURES]]
     from dekey.training.prepare import held_out_crops
 
-    return list(held_out_crops(run / "config.yaml", PICTURES))
+    try:
+        return list(held_out_crops(run / "config.yaml", PICTURES))
+    except DekeyError as error:
+        raise DekeyError(f"{error}; or name other pictures to compare on with --images") from error

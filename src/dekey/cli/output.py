@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dekey.errors import DekeyError
@@ -20,7 +21,7 @@ def check_target(out: str | None) -> None:
     """Refuse a place that cannot be written to before any work is done.
 
     Raises:
-        DekeyError: if the folder is missing, or the name is a folder's.
+        DekeyError: if the folder is missing or read-only, or the name is a folder's.
     """
     if out is None:
         return
@@ -29,6 +30,8 @@ def check_target(out: str | None) -> None:
         raise DekeyError(f"--out {out} is a folder, expected the name of a file")
     if not target.absolute().parent.is_dir():
         raise DekeyError(f"--out {out} lies in a folder that does not exist; make the folder first")
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise DekeyError(f"--out {out} lies in a folder that cannot be written to; name another one")
 
 
 def check_batch_size(batch_size: int) -> None:

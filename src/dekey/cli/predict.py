@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_target(arguments.out)
     files = image_files(arguments.paths)
     names = distinct_names(files)
+    pictures = drawn_names(names)
     boxes = None if arguments.boxes is None else dekey.read(arguments.boxes, problems="keep")
     drawings = None if arguments.draw is None else drawing_folder(Path(arguments.draw), files)
     with Progress(f"loading {arguments.model}"):
@@ -57,8 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             records.extend(result_records(found, [names[file] for file in chosen], schema=predictor.schema))
             if drawings is not None:
                 for file, image, instances in zip(chosen, images, found, strict=True):
-                    name = names[file].replace("/", "_").replace("\\", "_")
-                    _draw(drawings / f"{Path(name).stem}.jpg", image, instances, predictor)
+                    _draw(drawings / pictures[file], image, instances, predictor)
             progress.advance(len(chosen))
     write_output(json.dumps(records, indent=1), arguments.out)
     return 0
@@ -85,9 +86,10 @@ def image_files(paths: Sequence[str]) -> list[Path]:
             files.append(path)
         else:
             matched = sorted(Path(name) for name in glob.glob(text))  # noqa: PTH207 - patterns may be absolute
+            matched = [file for file in matched if file.is_file()]
             if not matched:
-                raise DekeyError(f"{text} is no file, no folder and no pattern that matches; mend the path")
-            files.extend(file for file in matched if file.is_file())
+                raise DekeyError(f"{text} is no file, no folder and no pattern that matches files; mend the path")
+            files.extend(matched)
     return list(dict.fromkeys(files))
 
 
@@ -96,8 +98,9 @@ def _predicted(
 ) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8]], list[Instances]]]:
     """Give the answers a batch of files at a time, so that memory does not grow with their number."""
     from dekey.data.images import read_image
+    from dekey.runtime.predictor import with_labels
 
-    position = {} if boxes is None else {boxes[index].name: index for index in range(len(boxes))}
+    of_file = {} if boxes is None else _box_rows(files, boxes)
     for start in range(0, len(files), predictor.batch_size):
         chosen = files[start : start + predictor.batch_size]
         images = [read_image(file) for file in chosen]
@@ -106,20 +109,61 @@ def _predicted(
             continue
         truths = []
         for file in chosen:
-            if file.name not in position:
-                raise DekeyError(f"the --boxes file says nothing of {file.name}, expected boxes for every image; leave it out")
-            instances = boxes[position[file.name]].instances
+            instances = boxes[of_file[file]].instances
             truths.append(instances[~instances.crowd])
         found = predictor.batch(images, [truth.boxes for truth in truths])
         if boxes.schema.classes == predictor.schema.classes:
-            found = [predictor.with_labels(one, truth.labels) for one, truth in zip(found, truths, strict=True)]
+            found = [with_labels(one, truth.labels, predictor.schema) for one, truth in zip(found, truths, strict=True)]
         yield chosen, images, found
+
+
+def _box_rows(files: Sequence[Path], boxes: Dataset) -> dict[Path, int]:
+    """Find the entry of each file: the one with its path, else the only one with its name.
+
+    Raises:
+        DekeyError: if there is none, or several files of that name are listed and none of them is this one.
+    """
+    by_path: dict[Path, int] = {}
+    by_name: dict[str, list[int]] = {}
+    for index, picture in enumerate(boxes.pictures):
+        assert isinstance(picture, Path)
+        by_path[picture.absolute()] = index
+        by_name.setdefault(picture.name, []).append(index)
+    rows = {}
+    for file in files:
+        same_name = by_name.get(file.name, [])
+        row = by_path.get(file.absolute(), same_name[0] if len(same_name) == 1 else None)
+        if row is None:
+            what = f"names {len(same_name)} images {file.name}" if same_name else f"says nothing of {file.name}"
+            raise DekeyError(
+                f"the --boxes file {what}, expected one entry with boxes for {file}; mend it or leave the image out"
+            )
+        rows[file] = row
+    return rows
 
 
 def distinct_names(files: Sequence[Path]) -> dict[Path, str]:
     """Give each file its name, or its whole path as it was given where two share a name."""
     shared = Counter(file.name for file in files)
     return {file: file.name if shared[file.name] == 1 else file.as_posix() for file in files}
+
+
+def drawn_names(names: dict[Path, str]) -> dict[Path, str]:
+    """Give each file the name of its drawing, a JPEG; no two share one, whatever case the file system minds.
+
+    >>> list(drawn_names({Path("a.png"): "a.png", Path("a.jpg"): "a.jpg", Path("x/b.png"): "x/b.png"}).values())
+    ['a.jpg', 'a.jpg.jpg', 'x_b.jpg']
+    """
+    drawn: dict[Path, str] = {}
+    taken: set[str] = set()
+    for file, name in names.items():
+        flat = name.replace("/", "_").replace("\\", "_")
+        numbered = (f"{flat}-{number}.jpg" for number in itertools.count(2))
+        drawn[file] = next(
+            one for one in itertools.chain([f"{Path(flat).stem}.jpg", f"{flat}.jpg"], numbered) if one.casefold() not in taken
+        )
+        taken.add(drawn[file].casefold())
+    return drawn
 
 
 def drawing_folder(folder: Path, files: Sequence[Path]) -> Path:

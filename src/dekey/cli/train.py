@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,34 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+# A label file up to this size is read in less time than torch takes to load.
+QUICKLY_READ = 50_000_000
+
+
+def check_before_torch(config: Config, out: Path, *, resume: bool) -> None:
+    """Find in a second the mistakes that `train` would find as well, but only when torch has been loaded.
+
+    Raises:
+        DekeyError: if a label file cannot be read, the two do not fit together, or the run folder cannot be used.
+    """
+    from dekey.formats import read, recognise
+
+    if out.exists() and not out.is_dir():
+        raise DekeyError(f"{out} is a file, expected a folder for the run; name another one with --out")
+    if not resume and any((out / name).exists() for name in ("last.ckpt", "model.safetensors")):
+        raise DekeyError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
+    if resume and not (out / "last.ckpt").is_file():
+        raise DekeyError(f"{out} holds no last.ckpt to resume from; leave --resume out to start anew")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(out if out.exists() else parent, os.W_OK):
+        raise DekeyError(f"--out {out} lies in a folder that cannot be written to; name another one")
+    for file in filter(None, (config.data.train, config.data.val)):
+        recognise(file)
+        if file.stat().st_size <= QUICKLY_READ:
+            with Progress(f"reading {file.name}"):
+                read(file, images=config.data.images)
+
+
 def default_name(annotations: Path) -> str:
     """Name a run after its label file; a file called ``train.json`` gives its folder's name.
 
@@ -71,6 +100,7 @@ def train_and_tell(config: Config, out: Path, *, resume: bool = False) -> RunRes
     """Train with progress on standard error and the result on standard output."""
     import time
 
+    check_before_torch(config, out, resume=resume)
     message("loading torch")
     try:
         from dekey.training import train
@@ -99,11 +129,15 @@ def train_and_tell(config: Config, out: Path, *, resume: bool = False) -> RunRes
     try:
         result = train(config, out, resume=resume, say=say, watch=watch)
     except KeyboardInterrupt:
-        say(f"stopped; the run so far is in {out}, go on with --resume")
+        saved = (out / "last.ckpt").is_file()
+        say(f"stopped; the run so far is in {out}, go on with --resume" if saved else "stopped before there was a checkpoint")
         raise
     except OSError as error:
-        say(f"the run so far is in {out}")
-        raise error
+        if (out / "last.ckpt").is_file():
+            say(f"the run so far is in {out}, go on with --resume")
+        if error.errno is None:  # raised by hand for what torch told in words
+            raise DekeyError(f"{error}; see whether the disk is full") from error
+        raise
     tell(result)
     return result
 

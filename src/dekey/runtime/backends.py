@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ from dekey.errors import DekeyError
 from dekey.runtime.manifest import Manifest
 
 Arrays = dict[str, NDArray[Any]]
+
+INPUT = "images"
+OUTPUTS = ("boxes", "scores", "labels", "keypoints", "keypoint_scores", "visibility")
 
 
 class Backend(Protocol):
@@ -34,7 +38,8 @@ class OnnxBackend:
         threads: threads for one call; the number of physical cores where None.
 
     Raises:
-        DekeyError: if the file is missing, no ONNX, or carries no manifest, or the device cannot be had.
+        DekeyError: if the file is missing, no ONNX, carries no manifest or one that does not fit its graph, or the
+            device cannot be had.
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> None:
@@ -42,22 +47,48 @@ class OnnxBackend:
 
         if not Path(path).is_file():
             raise DekeyError(f"model {path} does not exist or is no file, expected an .onnx file that `dekey export` wrote")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise DekeyError(f"there is no device '{device}', expected auto, cpu or cuda")
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        # 4 is fatal: whatever ONNX Runtime cannot do it also raises, and that is told once.
+        options.log_severity_level = 4
         if threads is not None:
             options.intra_op_num_threads = threads
-        providers = ["CPUExecutionProvider"]
+        providers: list[Any] = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
                 raise DekeyError(f"device '{device}' was asked for but this ONNX Runtime has no CUDA; install onnxruntime-gpu")
-            providers.insert(0, "CUDAExecutionProvider")
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)}))
         try:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises classes of its own, which share no base but Exception
             raise DekeyError(f"{path} is no ONNX model that can be run ({' '.join(str(error).split())[:150]})") from error
+        if device.startswith("cuda") and "CUDAExecutionProvider" not in self._session.get_providers():
+            raise DekeyError(f"device '{device}' was asked for but ONNX Runtime could not start CUDA on it; use --device cpu")
         self.manifest = Manifest.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        _check_graph(self._session, self.manifest, str(path))
 
     def run(self, images: NDArray[np.uint8]) -> Arrays:
         """Run a batch, see `Backend.run`."""
-        return dict(zip(self._outputs, self._session.run(self._outputs, {"images": images}), strict=True))
+        return dict(zip(OUTPUTS, self._session.run(OUTPUTS, {INPUT: images}), strict=True))
+
+
+def _check_graph(session: Any, manifest: Manifest, path: str) -> None:
+    """Check that the graph takes and gives what the manifest says.
+
+    Raises:
+        DekeyError: if it does not.
+    """
+    inputs = {one.name: (one.type, one.shape[1:]) for one in session.get_inputs()}
+    expected = {INPUT: ("tensor(uint8)", [*manifest.input_size, 3])}
+    shapes = {one.name: one.shape for one in session.get_outputs()}
+    keypoints = len(manifest.schema_found.keypoints)
+    shape = shapes.get("keypoints", ())
+    # An exporter may leave a length open, which is then a name; a stated one must fit.
+    fits = len(shape) == 4 and (not isinstance(shape[2], int) or shape[2] == keypoints)
+    if inputs != expected or not shapes.keys() >= set(OUTPUTS) or not fits:
+        height, width = manifest.input_size
+        raise DekeyError(
+            f"the graph in {path} does not fit its manifest (uint8 {INPUT} of {width}x{height} px in, {keypoints} keypoints "
+            "out); the file was changed, export again"
+        )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 
 MANIFEST_KEY = "dekey.manifest"
+MANIFEST_VERSION = 1
+
+# A model file comes from anywhere: what it states must not make the reader take all memory.
+Length = Annotated[int, Field(ge=1, le=8192)]
 
 
 class Manifest(BaseModel):
@@ -33,15 +38,15 @@ class Manifest(BaseModel):
         licence: licence of the weights as stated by who trained them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     manifest_version: Literal[1] = 1
     kind: str
     keypoint_schema: dict[str, Any]
-    input_size: tuple[int, int]
+    input_size: tuple[Length, Length]
     region: Literal["box", "image"]
-    padding: float
-    fill: int = 0
+    padding: float = Field(ge=1, le=100)
+    fill: int = Field(default=0, ge=0, le=255)
     channel_order: Literal["RGB"] = "RGB"
     frame: str = "continuous pixels: the top-left corner of the first pixel is (0, 0), its centre (0.5, 0.5)"
     default_threshold: float = 0.2
@@ -64,8 +69,15 @@ class Manifest(BaseModel):
         """
         if MANIFEST_KEY not in metadata:
             raise DekeyError(f"{source} carries no dekey manifest, expected a model that `dekey export` or `dekey train` wrote")
+        text = metadata[MANIFEST_KEY]
+        version = _version(text)
+        if version is not None and version > MANIFEST_VERSION:
+            raise DekeyError(
+                f"{source} was written by a newer dekey (its manifest is of version {version}, this dekey reads "
+                f"{MANIFEST_VERSION}); update dekey"
+            )
         try:
-            return cls.model_validate_json(metadata[MANIFEST_KEY])
+            return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -76,3 +88,13 @@ class Manifest(BaseModel):
     def to_metadata(self) -> dict[str, str]:
         """Give what goes into the file's metadata."""
         return {MANIFEST_KEY: self.model_dump_json()}
+
+
+def _version(text: str) -> int | None:
+    """Look up the version before the rest is judged: the rest may have changed with it."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    version = values.get("manifest_version") if isinstance(values, dict) else None
+    return version if type(version) is int else None

@@ -22,7 +22,7 @@ def load(path: str | os.PathLike[str], device: str = "auto", batch_size: int = 1
         DekeyError: if the path is none of these, or the device cannot be had.
     """
     source = Path(path)
-    if source.suffix == ".onnx":
+    if source.suffix.lower() == ".onnx":
         return Predictor(OnnxBackend(source, device), batch_size)
     weights = source / "model.safetensors" if source.is_dir() else source
     if weights.suffix != ".safetensors" or not weights.is_file():

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from dekey.data import OCCLUDED, VISIBLE, Dataset, Instances, geometry
+from dekey.data import OCCLUDED, UNLABELLED, VISIBLE, Dataset, Instances, Schema, geometry
 from dekey.data.geometry import Affine
 from dekey.errors import DekeyError
 from dekey.runtime.backends import Arrays, Backend
@@ -29,9 +29,14 @@ class Predictor:
     Attributes:
         manifest: what the model is.
         schema: what it finds.
+
+    Raises:
+        DekeyError: if `batch_size` is below 1.
     """
 
     def __init__(self, backend: Backend, batch_size: int = 16) -> None:
+        if batch_size < 1:
+            raise DekeyError(f"found a batch size of {batch_size}, expected 1 or more")
         self.backend = backend
         self.manifest = backend.manifest
         self.schema = self.manifest.schema_found
@@ -48,7 +53,8 @@ class Predictor:
             N instances in image coordinates; `keypoint_scores` and `scores` in [0, 1].
 
         Raises:
-            DekeyError: if the image is not (H0, W0, 3) uint8, or a box is not finite or has no area.
+            DekeyError: if the image is not (H0, W0, 3) uint8, the boxes are not (N, 4), or a box is not finite or has no
+                area.
         """
         return self.batch([image], None if boxes is None else [boxes])[0]
 
@@ -56,7 +62,7 @@ class Predictor:
         self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[NDArray[np.float64] | None] | None = None
     ) -> list[Instances]:
         """Find the keypoints in several images; see `__call__`. Always a list, one entry an image."""
-        given = [None] * len(images) if boxes is None else list(boxes)
+        given = [None] * len(images) if boxes is None else [None if one is None else _checked_boxes(one) for one in boxes]
         if len(given) != len(images):
             raise DekeyError(f"found boxes for {len(given)} images, expected {len(images)}; give one array (or None) an image")
         crops = [self._crops(_checked_image(image), box) for image, box in zip(images, given, strict=True)]
@@ -75,7 +81,7 @@ class Predictor:
         trained on whole images gives one answer an image.
 
         Args:
-            dataset: what to look at; its schema must name the same keypoints.
+            dataset: what to look at; its schema must name the same keypoints. The classes are the data set's own.
             advance: called with the number of images done.
 
         Returns:
@@ -98,29 +104,18 @@ class Predictor:
             else:
                 truths = [sample.instances[~sample.instances.crowd] for sample in samples]
                 for sample, truth in zip(samples, truths, strict=True):
-                    if not np.isfinite(truth.boxes).all():
-                        raise DekeyError(f"image {sample.name} has an object without a box, which this model needs; add it")
+                    if not (np.isfinite(truth.boxes).all() and (geometry.box_sizes(truth.boxes) > 0).all()):
+                        raise DekeyError(f"image {sample.name} has an object whose box is missing or empty; draw it again")
                 answers = self.batch(images, [truth.boxes for truth in truths])
-                answers = [self.with_labels(one, truth.labels) for one, truth in zip(answers, truths, strict=True)]
+                answers = [with_labels(one, truth.labels, dataset.schema) for one, truth in zip(answers, truths, strict=True)]
             found.extend(answers)
             if advance is not None:
                 advance(len(samples))
         return found
 
-    def with_labels(self, found: Instances, labels: NDArray[np.int64]) -> Instances:
-        """State the class of each object, where a proposer knows it; keypoints that the class lacks become NaN."""
-        absent = ~self.schema.present[labels]
-        return replace(
-            found,
-            labels=labels,
-            keypoints=np.where(absent[..., None], np.nan, found.keypoints),
-            visibility=np.where(absent, 0, found.visibility).astype(np.uint8),
-        )
-
     def _crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64] | None) -> list[Affine]:
         if boxes is None:
             return [geometry.letterbox(image.shape[:2], self.manifest.input_size)]
-        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         sizes = geometry.box_sizes(boxes)
         wrong = np.flatnonzero(~(np.isfinite(boxes).all(1) & (sizes > 0).all(1)))
         if wrong.size:
@@ -165,6 +160,37 @@ class Predictor:
             scores=np.concatenate([answer["scores"] for answer in answers]),
             keypoint_scores=np.concatenate([answer["keypoint_scores"] for answer in answers]),
         )
+
+
+def with_labels(found: Instances, labels: NDArray[np.int64], schema: Schema) -> Instances:
+    """State the class of each object, where whoever gave the boxes knows it.
+
+    Args:
+        found: N objects with the keypoints of `schema`.
+        labels: (N,) class index.
+        schema: says which class has which keypoint; a keypoint that the class lacks becomes NaN, unlabelled, score 0.
+    """
+    absent = ~schema.present[labels]
+    keypoint_scores = found.keypoint_scores
+    return replace(
+        found,
+        labels=labels,
+        keypoints=np.where(absent[..., None], np.nan, found.keypoints),
+        visibility=np.where(absent, UNLABELLED, found.visibility).astype(np.uint8),
+        keypoint_scores=None if keypoint_scores is None else np.where(absent, 0.0, keypoint_scores),
+    )
+
+
+def _checked_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DekeyError("found boxes that are no numbers, expected an array (N, 4) of x1, y1, x2, y2 in pixels") from error
+    if array.size == 0:
+        return array.reshape(0, 4)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise DekeyError(f"found boxes of shape {array.shape}, expected (N, 4): x1, y1, x2, y2 in pixels, a row an object")
+    return array
 
 
 def _checked_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
