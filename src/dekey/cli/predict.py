@@ -7,7 +7,7 @@ import glob
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dekey.data import Dataset, Instances
+    from dekey.data import Dataset, Instances, Schema
     from dekey.runtime import Predictor
 
 HELP = "Find the keypoints of images, folders and patterns; JSON in the form of COCO results, pictures with --draw."
@@ -40,7 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict, draw where asked, write the answer."""
     import dekey
     from dekey.cli.output import check_batch_size, check_target, write_output
-    from dekey.formats.coco_results import result_records
 
     check_batch_size(arguments.batch_size)
     check_target(arguments.out)
@@ -49,14 +48,17 @@ def run(arguments: argparse.Namespace) -> int:
     pictures = drawn_names(names)
     boxes = None if arguments.boxes is None else dekey.read(arguments.boxes, problems="keep")
     drawings = None if arguments.draw is None else drawing_folder(Path(arguments.draw), files)
+    rows = {} if boxes is None else _box_rows(files, boxes)
     with Progress(f"loading {arguments.model}"):
         predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size)
     if boxes is None and predictor.manifest.region == "box":
         message("this model was trained on crops around boxes; without --boxes each whole image is taken for one crop")
     records: list[dict[str, Any]] = []
     with Progress("predicting", total=len(files), unit="images") as progress:
-        for chosen, images, found in _predicted(predictor, files, boxes):
-            records.extend(result_records(found, [names[file] for file in chosen], schema=predictor.schema))
+        for chosen, images, found in _predicted(predictor, files, boxes, rows):
+            for file, one in zip(chosen, found, strict=True):
+                image = None if boxes is None else boxes.subset([rows[file]])
+                records.extend(_records(one, names[file], image, predictor.schema))
             if drawings is not None:
                 for file, image, instances in zip(chosen, images, found, strict=True):
                     _draw(drawings / pictures[file], image, instances, predictor)
@@ -94,13 +96,12 @@ def image_files(paths: Sequence[str]) -> list[Path]:
 
 
 def _predicted(
-    predictor: Predictor, files: Sequence[Path], boxes: Dataset | None
+    predictor: Predictor, files: Sequence[Path], boxes: Dataset | None, rows: Mapping[Path, int]
 ) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8]], list[Instances]]]:
     """Give the answers a batch of files at a time, so that memory does not grow with their number."""
     from dekey.data.images import read_image
     from dekey.runtime.predictor import with_labels
 
-    of_file = {} if boxes is None else _box_rows(files, boxes)
     for start in range(0, len(files), predictor.batch_size):
         chosen = files[start : start + predictor.batch_size]
         images = [read_image(file) for file in chosen]
@@ -109,12 +110,24 @@ def _predicted(
             continue
         truths = []
         for file in chosen:
-            instances = boxes[of_file[file]].instances
+            instances = boxes[rows[file]].instances
             truths.append(instances[~instances.crowd])
         found = predictor.batch(images, [truth.boxes for truth in truths])
-        if boxes.schema.classes == predictor.schema.classes:
-            found = [with_labels(one, truth.labels, predictor.schema) for one, truth in zip(found, truths, strict=True)]
+        if boxes.schema.keypoints == predictor.schema.keypoints:
+            found = [with_labels(one, truth.labels, boxes.schema) for one, truth in zip(found, truths, strict=True)]
         yield chosen, images, found
+
+
+def _records(found: Instances, name: str, image: Dataset | None, schema: Schema) -> Iterator[dict[str, Any]]:
+    """Give the records of an image: by its name and, where a --boxes file lists it, by the ids of that file too."""
+    from dekey.formats.coco_results import result_records
+
+    if image is None:
+        yield from result_records([found], [name], schema=schema)
+        return
+    same = image.schema.keypoints == schema.keypoints
+    for record in result_records([found], image if same else image.image_ids.tolist(), schema=schema):
+        yield {"file_name": name, **record}
 
 
 def _box_rows(files: Sequence[Path], boxes: Dataset) -> dict[Path, int]:
