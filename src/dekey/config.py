@@ -83,9 +83,14 @@ class ModelConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """How far training bends its pictures; see `dekey.training.augment.Augment`."""
+    """How far training bends its pictures; see `dekey.training.augment.Augment`.
 
-    rotate: float = Field(default=30.0, ge=0, le=180)
+    Attributes:
+        rotate: auto takes half as much again as the objects of the data are turned, and full turns where they lie in all
+            directions.
+    """
+
+    rotate: Annotated[float, Field(ge=0, le=180)] | Literal["auto"] = "auto"
     scale: float = Field(default=0.25, ge=0, le=2)
     shift: float = Field(default=0.08, ge=0, le=0.5)
     flip: float = Field(default=0.5, ge=0, le=1)
@@ -118,7 +123,7 @@ class RunConfig(_Section):
     Attributes:
         budget: wall-clock seconds for training ("10m", "1h30m" are read too); ends the run where it is given.
         epochs: passes over the data; auto picks 20 to 400 by the number of objects, fewer for more.
-        batch_size: objects a step; halved by itself where memory does not suffice.
+        batch_size: objects a step; auto is 8 on a CPU and 32 on CUDA; halved by itself where memory does not suffice.
         seed: decides initial weights, order, augmentation and held-out images.
         patience: rounds without improvement after which the run stops; a round is the time between two validations.
         precision: auto takes bf16 where the hardware has it (CUDA, AVX512-BF16, AMX), else fp32.
@@ -128,7 +133,7 @@ class RunConfig(_Section):
 
     budget: float | None = Field(default=None, gt=0)
     epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    batch_size: int = Field(default=32, ge=1, le=4096)
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
     seed: int = Field(default=0, ge=0, lt=1 << 32)
     patience: int | None = Field(default=15, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"

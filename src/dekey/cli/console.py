@@ -65,7 +65,7 @@ class Progress:
         self._note = ""
         self._start = self._shown = time.monotonic()
         self._length = 0
-        self._last = ""
+        self._last = self._written = ""
 
     def __enter__(self) -> Progress:
         self._start = self._shown = time.monotonic()
@@ -95,7 +95,7 @@ class Progress:
             self._write(self._line(now))
             self._stream.write("\n")
             self._stream.flush()
-        elif now - self._start >= PLAIN_SECONDS:
+        elif now - self._start >= PLAIN_SECONDS and self._line(now) != self._written:
             self._write(self._line(now))
 
     def _line(self, now: float) -> str:
@@ -115,6 +115,7 @@ class Progress:
         return f"{self._text}: {', '.join(parts)}"
 
     def _write(self, text: str) -> None:
+        self._written = text
         shown = printable(text)
         if self._terminal:
             shown = shown[: _width() - 1]

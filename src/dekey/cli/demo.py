@@ -11,13 +11,13 @@ HELP = "Train on the embedded photographs, measure on the held-out ones, write t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("--budget", metavar="TIME", default="2m30s", help="how long to train (default: 2m30s)")
-    parser.add_argument("--out", metavar="DIR", default="runs/demo", help="run folder (default: runs/demo)")
+    parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/demo, or the next free number)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train on the embedded data as `dekey train` would."""
     from dekey.cli.console import message
-    from dekey.cli.train import train_and_tell
+    from dekey.cli.train import free_folder, train_and_tell
     from dekey.config import parse_duration, read_config
     from dekey.data import embedded
 
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
         "data": {"train": str(embedded.path("train")), "val": str(embedded.path("test"))},
         "run": {"budget": parse_duration(arguments.budget)},
     }
-    out = Path(arguments.out)
+    out = Path(arguments.out or free_folder(Path("runs/demo")))
     result = train_and_tell(read_config(values), out)
     message(f"the report is a page to open in a browser: {(result.folder / 'report.html').resolve()}")
     message(f"next: dekey export {out}")

@@ -23,11 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("annotations", metavar="ANNOTATIONS", help="label file to learn from")
     parser.add_argument("--val", metavar="FILE", help="labels of held-out images (default: a part of ANNOTATIONS)")
     parser.add_argument("--images", metavar="DIR", help="folder where the image names start (default: beside the label file)")
-    parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/ and the label file's name)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="run folder (default: runs/ and the label file's name, with the next free number)"
+    )
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--budget", metavar="TIME", help="train for this long, such as 90s, 10m, 1h30m")
     parser.add_argument("--epochs", metavar="N", type=int, help="train for this many passes over the data")
-    parser.add_argument("--batch-size", metavar="N", type=int, help="objects a step (default: 32)")
+    parser.add_argument("--batch-size", metavar="N", type=int, help="objects a step (default: 8 on a CPU, 32 on CUDA)")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--seed", metavar="N", type=int, help="start of every random draw (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --out")
@@ -40,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and say what came of it."""
     from dekey.config import read_config
 
-    out = Path(arguments.out or Path("runs") / default_name(Path(arguments.annotations)))
+    named = Path("runs") / default_name(Path(arguments.annotations))
+    out = Path(arguments.out or (named if arguments.resume else free_folder(named)))
     file = arguments.config
     if arguments.resume and file is None and (out / "config.yaml").is_file():
         file = out / "config.yaml"
@@ -84,6 +87,15 @@ def check_before_torch(config: Config, out: Path, *, resume: bool) -> None:
         if file.stat().st_size <= QUICKLY_READ:
             with Progress(f"reading {file.name}"):
                 read(file, images=config.data.images)
+
+
+def free_folder(folder: Path) -> Path:
+    """Give the folder, or where it holds a run the first of ``folder-2``, ``folder-3`` … that does not."""
+    number, chosen = 1, folder
+    while chosen.exists() and any(chosen.iterdir() if chosen.is_dir() else [chosen]):
+        number += 1
+        chosen = folder.with_name(f"{folder.name}-{number}")
+    return chosen
 
 
 def default_name(annotations: Path) -> str:

@@ -27,7 +27,7 @@ class HeatmapCodec:
         self.stride = stride
         self.sigma = sigma
         self.step = max(round(sigma), 1)
-        self.radius = self.step + 1
+        self.radius = self.step + 2
 
     def encode(self, keypoints: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
         """Draw the heatmaps.

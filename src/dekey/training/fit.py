@@ -78,7 +78,7 @@ def train(
     device = choose_device(config.run.device)
     say(f"reading {config.data.train}")
     material = prepare(config, say)
-    batch_size: int = state["batch_size"] if state else config.run.batch_size
+    batch_size: int = state["batch_size"] if state else hardware.choose_batch_size(config.run.batch_size, device)
     with _surroundings(device):
         while True:
             try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dekey.config import Config, DataConfig, read_config
 from dekey.data import Dataset, geometry
+from dekey.data.orientation import spread_of_orientation
 from dekey.data.problems import find_problems
 from dekey.errors import DekeyError
 from dekey.formats import read
@@ -21,7 +22,7 @@ from dekey.training.hardware import available_memory, cores
 
 Say = Callable[[str], None]
 
-SMALLEST_INPUT, LARGEST_INPUT = 128, 256
+SMALLEST_INPUT, LARGEST_INPUT = 96, 256
 # Every stride of the usual backbones divides it.
 INPUT_MULTIPLE = 32
 # Share of the free memory that decoded pictures may take by themselves.
@@ -76,6 +77,10 @@ def prepare(config: Config, say: Say) -> Material:
     if train.schema.mirror is None and config.augment.flip:
         say(f"pictures are not flipped: {train.schema.mirror_note}")
         settings["flip"] = 0.0
+    if settings["rotate"] == "auto":
+        spread = spread_of_orientation(train.instances)
+        settings["rotate"] = _fitting_rotation(spread)
+        say(f"pictures are turned by up to {settings['rotate']:.0f} degrees: the objects' own turns reach {spread:.0f}")
     gigabytes = config.data.memory_gb
     memory = int(PICTURE_SHARE * available_memory() if gigabytes == "auto" else gigabytes * 1e9)
     crops = CropSet(train, region, input_size, config.data.padding, memory)
@@ -119,17 +124,21 @@ def _fitting_size(dataset: Dataset, region: Region, padding: float) -> tuple[int
         sizes = dataset.sizes[:, ::-1].astype(np.float64)
     width, height = np.median(sizes, axis=0)
     # A box that is hardly oblong is one because of how the object lies: square inputs serve every turn of it.
-    if 2 / 3 <= height / width <= 3 / 2 or (region == "box" and _turns(sizes)):
+    if 2 / 3 <= height / width <= 3 / 2 or (region == "box" and spread_of_orientation(dataset.instances) > 45):
         width = height = np.median(sizes.max(axis=1))
     factor = np.clip(max(width, height), SMALLEST_INPUT, LARGEST_INPUT) / max(width, height)
     rounded = [max(round(length * factor / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in (height, width)]
     return rounded[0], rounded[1]
 
 
-def _turns(sizes: NDArray[np.float64]) -> bool:
-    """Tell whether objects lie in all directions: some boxes are upright, some lying."""
-    upright = float((sizes[:, 1] > sizes[:, 0]).mean())
-    return 0.15 < upright < 0.85
+def _fitting_rotation(spread: float) -> float:
+    """Choose how far to turn pictures, degrees, for objects that are turned by up to `spread` degrees.
+
+    >>> _fitting_rotation(14.0), _fitting_rotation(0.0), _fitting_rotation(170.0)
+    (31.0, 15.0, 180.0)
+    """
+    wanted = 1.5 * spread + 10
+    return 180.0 if wanted > 90 else max(wanted, 15.0)
 
 
 def held_out_crops(path: Path, most: int) -> Iterator[NDArray[np.uint8]]:

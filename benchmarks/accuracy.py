@@ -1,0 +1,79 @@
+"""dekey's own row of an accuracy table: `dekey train` for so many minutes, measured on the untouched test split.
+
+    python benchmarks/accuracy.py --data ../shared/data/faces68 --minutes 10 --seed 0
+
+Nothing is tuned to the data set: what differs between data sets is what dekey itself chooses. The best round is chosen on
+val.json, or where there is none on images held out from train.json; test.json is looked at once, at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import record
+
+import dekey
+from dekey.config import read_config
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="dekey train for some minutes, then measured on the test split")
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.json, test.json and perhaps val.json")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting other than the default")
+    parser.add_argument("--keep", type=Path, help="keep the run folder there")
+    parser.add_argument("--results", type=Path, default=record.RESULTS, help="folder for the JSON")
+    arguments = parser.parse_args()
+    begun = record.facts()
+    from dekey.training import train
+
+    val = arguments.data / "val.json"
+    values: dict[str, Any] = {
+        "data": {"train": str(arguments.data / "train.json"), "val": str(val) if val.is_file() else None},
+        "run": {"budget": arguments.minutes * 60, "seed": arguments.seed},
+        "model": {"pretrained": False},
+    }
+    config = read_config(values, overrides=arguments.set)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary) / "run"
+        train(config, folder, say=lambda text: print(text, file=sys.stderr, flush=True))
+        with (folder / "log.csv").open() as stream:
+            rows = list(csv.DictReader(stream))
+        facts = json.loads((folder / "run.json").read_text())
+        predictor = dekey.load(folder)
+        test = dekey.read(arguments.data / "test.json")
+        values = dekey.evaluate(test, predictor, normaliser="sqrt_box_area").values
+    payload = record.accuracy(
+        arguments.data.name,
+        "dekey" + "".join(f", {change}" for change in arguments.set),
+        arguments.seed,
+        arguments.minutes,
+        predictor.manifest.input_size[0],
+        float(rows[-1]["epoch"]),
+        statistics.median(float(row["images_per_second"]) for row in rows),
+        values,
+        {
+            "backbone": config.model.backbone,
+            "decoder_channels": list(config.model.decoder_channels),
+            "precision": facts["precision"],
+            "batch_size": facts["batch_size"],
+            "parameters": facts["parameters"],
+            "waiting": statistics.median(float(row["waiting"]) for row in rows),
+            "weights": facts["weights"],
+        },
+    )
+    changes = "".join(f"-{change.replace('=', '-').replace('.', '_')}" for change in arguments.set)
+    name = f"accuracy-{arguments.data.name}-dekey-{arguments.minutes:g}m-seed{arguments.seed}{changes}"
+    print(record.write(name, payload, begun, arguments.results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from dekey.data import embedded
+from dekey.training.augment import Augment
+from dekey.training.crops import CropSet
+from dekey.training.schedule import Schedule, default_epochs, learning_rate
+from dekey.training.stream import BatchStream
+
+AUGMENT = Augment(rotate=30, scale=0.2, shift=0.05, colour=0.5, blur=0.3, erase=0.3)
+
+
+def stream_of(batch_size: int = 5, workers: int = 1, seed: int = 3) -> BatchStream:
+    dataset = embedded.load("test").subset(np.arange(8))
+    return BatchStream(CropSet(dataset, "box", (64, 64), memory=1 << 28), AUGMENT, batch_size, seed, workers)
+
+
+def test_every_pass_sees_every_crop_once_in_an_order_of_its_own() -> None:
+    stream = stream_of()
+    count = len(stream.crops)
+    positions = [pair for step in range(2 * count) for pair in stream.indices(step)]
+    passes = [[index for number, index in positions if number == wanted] for wanted in range(5)]
+    assert all(sorted(one) == list(range(count)) for one in passes)
+    assert passes[0] != passes[1]
+
+
+def test_batches_do_not_depend_on_threads_or_on_where_one_starts() -> None:
+    plain = [stream_of().batch(step) for step in range(6)]
+    threaded = stream_of(workers=3).iterate(0)
+    late = stream_of(workers=2).iterate(4)
+    for step, batch in enumerate(plain):
+        other = next(threaded)
+        assert torch.equal(batch.images, other.images)
+        torch.testing.assert_close(batch.keypoints, other.keypoints, equal_nan=True)
+        assert batch.names == other.names
+        if step >= 4:
+            assert torch.equal(batch.images, next(late).images)
+    threaded.close()  # type: ignore[attr-defined]
+    late.close()  # type: ignore[attr-defined]
+
+
+def test_seeds_differ() -> None:
+    assert not torch.equal(stream_of(seed=1).batch(0).images, stream_of(seed=2).batch(0).images)
+
+
+def test_images_lie_channels_last_in_memory() -> None:
+    images = stream_of().batch(0).images
+    assert images.shape == (5, 3, 64, 64)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_fault_in_a_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = stream_of()
+
+    def fail(*_: object) -> None:
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(stream.crops, "draw", fail)
+    with pytest.raises(OSError, match="disk gone"):
+        next(stream.iterate(0))
+
+
+def test_learning_rate_rises_then_falls_to_zero() -> None:
+    rates = [learning_rate(step / 200, 2e-3, 0.05) for step in range(201)]
+    assert max(rates) == pytest.approx(2e-3)
+    assert int(np.argmax(rates)) == 10
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+    assert all(a >= b for a, b in itertools.pairwise(rates))
+
+
+def test_a_schedule_by_steps() -> None:
+    schedule = Schedule(steps=10, budget=None, steps_per_round=4)
+    assert [step for step in range(1, 11) if schedule.ends_round(step, 0.0)] == [4, 8, 10]
+    assert not schedule.finished(9)
+    assert schedule.finished(10)
+
+
+def test_a_schedule_by_the_clock_counts_what_an_earlier_process_spent() -> None:
+    schedule = Schedule(steps=None, budget=100.0, steps_per_round=0, rounds=10)
+    assert schedule.progress(10**9) < 0.01
+    schedule.resume(95.0)
+    assert 0.95 <= schedule.progress(0) < 0.96
+    assert schedule.ends_round(0, 80.0)
+    assert not schedule.ends_round(0, 90.0)
+    schedule.resume(100.0)
+    assert schedule.finished(0)
+
+
+@pytest.mark.parametrize(("objects", "epochs"), [(0, 400), (50, 400), (3000, 110), (10**7, 20)])
+def test_default_epochs(objects: int, epochs: int) -> None:
+    assert default_epochs(objects) == epochs
