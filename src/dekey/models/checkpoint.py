@@ -18,12 +18,20 @@ from dekey.runtime.manifest import Manifest
 
 
 def save_model(model: nn.Module, manifest: Manifest, path: Path) -> None:
-    """Write weights and manifest."""
+    """Write weights and manifest; an earlier file stays until the new one is whole.
+
+    Raises:
+        OSError: if they cannot be written, for instance to a full disk.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, manifest.to_metadata())
+        try:
+            save_file(tensors, temporary, manifest.to_metadata())
+        except SafetensorError as error:  # what the system said, in words only
+            raise OSError(f"model {path} could not be written ({error})") from error
 
 
 def load_model(path: Path) -> tuple[HeatmapModel, Manifest]:

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dekey
+from dekey.cli import main
+from dekey.cli.predict import image_files
+from dekey.data.images import read_image
+from dekey.formats.coco_results import read_results
+
+
+def records(capsys: pytest.CaptureFixture[str], *words: object) -> list[dict[str, Any]]:
+    assert main(["predict", *map(str, words)]) == 0
+    answer: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def test_files_folders_and_patterns_answer_alike(
+    small_onnx: Path, small_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small_data.parent / "images"
+    names = sorted(file.name for file in folder.iterdir())
+    by_folder = records(capsys, small_onnx, folder, "--batch-size=5")
+    assert [each["file_name"] for each in by_folder] == names
+    assert records(capsys, small_onnx, folder / "*.jpg", folder) == by_folder  # named twice, answered once
+    monkeypatch.chdir(folder)
+    assert records(capsys, small_onnx, *names[:3]) == by_folder[:3]
+
+
+def test_results_are_in_coco_s_frame(small_onnx: Path, small_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Keypoints count from the centre of the first pixel in the file, from its corner in the library."""
+    file = sorted((small_data.parent / "images").iterdir())[0]
+    found = dekey.load(small_onnx)(read_image(file))
+    record = records(capsys, small_onnx, file)[0]
+    triples = np.array(record["keypoints"]).reshape(-1, 3)
+    np.testing.assert_allclose(triples[:, :2] + 0.5, found.keypoints[0], atol=1e-6)
+    np.testing.assert_allclose(record["bbox"][:2], found.boxes[0, :2], atol=1e-6)
+    assert record["score"] == pytest.approx(found.scores[0])  # type: ignore[index]
+    assert record["category_id"] == 1
+    assert "image_id" not in record
+
+
+def test_with_boxes_there_is_a_record_an_object_under_the_ids_of_their_file(
+    small_onnx: Path, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = json.loads(small_data.read_text(encoding="utf-8"))
+    values["categories"][0]["id"] = 7
+    for each in values["annotations"]:
+        each["category_id"] = 7
+    for each in values["images"]:
+        each["id"] += 1000
+    for each in values["annotations"]:
+        each["image_id"] += 1000
+    values["annotations"][0]["iscrowd"] = 1
+    boxes = small_data.parent / "boxes.json"
+    boxes.write_text(json.dumps(values), encoding="utf-8")
+    data = dekey.read(boxes)
+    out = tmp_path / "found.json"
+    assert main(["predict", str(small_onnx), str(small_data.parent / "images"), "--boxes", str(boxes), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == ""
+    written = json.loads(out.read_text())
+    assert len(written) == len(values["annotations"]) - 1
+    assert {each["category_id"] for each in written} == {7}
+    assert all({"file_name", "image_id"} <= each.keys() for each in written)
+    expected = dekey.load(small_onnx).predict_dataset(data)
+    for one, other in zip(read_results(out, data), expected, strict=True):
+        order = np.argsort(-other.scores, kind="stable")  # type: ignore[operator]
+        np.testing.assert_allclose(one.keypoints, other.keypoints[order], atol=1e-6)
+        np.testing.assert_allclose(one.boxes, other.boxes[order], atol=1e-6)
+
+
+def test_boxes_belong_to_a_path_and_not_to_a_name(
+    small_onnx: Path, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = sorted((small_data.parent / "images").iterdir())[0]
+    values: dict[str, Any] = {
+        "categories": [{"id": 1, "name": "glue_tube", "keypoints": ["head", "tail"]}],
+        "images": [],
+        "annotations": [],
+    }
+    for number, name in enumerate(("left", "right"), 1):
+        (tmp_path / name).mkdir()
+        shutil.copy(source, tmp_path / name / "1.jpg")
+        values["images"].append({"id": number, "file_name": f"{name}/1.jpg", "width": 480, "height": 270})
+        box = [10 * number, 20, 100, 100]
+        values["annotations"].append({"id": number, "image_id": number, "category_id": 1, "bbox": box, "keypoints": [0] * 6})
+    (tmp_path / "boxes.json").write_text(json.dumps(values))
+    found = records(capsys, small_onnx, tmp_path / "left/1.jpg", tmp_path / "right", "--boxes", tmp_path / "boxes.json")
+    assert [(each["image_id"], each["bbox"][0]) for each in found] == [(1, 10), (2, 20)]
+    shutil.copy(source, tmp_path / "1.jpg")
+    words = ["predict", str(small_onnx), str(tmp_path / "1.jpg"), "--boxes", str(tmp_path / "boxes.json")]
+    assert main(words) == 2
+    assert "names 2 images 1.jpg" in capsys.readouterr().err
+
+
+def test_drawings_are_pictures_of_the_same_size_one_each(
+    small_onnx: Path, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    sources = sorted((small_data.parent / "images").iterdir())[:2]
+    (tmp_path / "in").mkdir()
+    for name, source in (("a.jpg", sources[0]), ("a.png", sources[1]), ("b.jpg", sources[1])):
+        Image.open(source).save(tmp_path / "in" / name)
+    assert len(records(capsys, small_onnx, tmp_path / "in", "--draw", tmp_path / "deep/drawn")) == 3
+    drawn = sorted((tmp_path / "deep/drawn").iterdir())
+    assert [file.name for file in drawn] == ["a.jpg", "a.png.jpg", "b.jpg"]
+    for file, source in zip(drawn, ("a.jpg", "a.png", "b.jpg"), strict=True):
+        picture, plain = read_image(file), read_image(tmp_path / "in" / source)
+        assert picture.shape == plain.shape
+        changed = (np.abs(picture.astype(int) - plain) > 60).any(-1)
+        assert 10 < changed.sum() < 0.2 * changed.size  # something is drawn, and it is this picture
+
+
+def test_pictures_of_one_name_are_told_apart_by_path(
+    small_onnx: Path, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = sorted((small_data.parent / "images").iterdir())[0]
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        shutil.copy(source, tmp_path / name / "1.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert [each["file_name"] for each in records(capsys, small_onnx, "x", "y")] == ["x/1.jpg", "y/1.jpg"]
+
+
+def test_a_model_of_crops_says_that_it_was_given_whole_images(
+    small_onnx: Path, small_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = sorted((small_data.parent / "images").iterdir())[0]
+    assert main(["predict", str(small_onnx), str(file)]) == 0
+    assert "without --boxes" in capsys.readouterr().err
+
+
+def test_a_folder_gives_its_pictures_only(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "deeper.png").mkdir()
+    assert [file.name for file in image_files([str(tmp_path)])] == ["a.png", "b.JPG"]
+    assert [file.name for file in image_files([str(tmp_path / "[ab].*")])] == ["a.png", "b.JPG"]
