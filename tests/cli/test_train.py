@@ -61,40 +61,36 @@ def test_a_finished_run_is_measured_again_on_resume(
     assert "already over" in stderr
 
 
-@pytest.mark.slow
-def test_the_keyboard_stops_a_run_that_can_go_on(small_data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    program = [sys.executable, "-c", "import sys; from dekey.cli import main; sys.exit(main())", "train", str(small_data)]
-    words = ["--out", str(out), "--epochs=3000", "--batch-size=2", *NETWORK]
-    with subprocess.Popen([*program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+def interrupted(words: list[str], seconds: float) -> tuple[int, list[str], str]:
+    """Run `dekey train`, press Ctrl-C some seconds after training began; give exit code, standard error and output."""
+    program = [sys.executable, "-c", "import sys; from dekey.cli import main; sys.exit(main())", "train"]
+    running = subprocess.Popen([*program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
         assert running.stderr is not None
         said = []
         for line in running.stderr:
-            said.append(line)
+            said.append(line.rstrip("\n"))
             if line.startswith("training"):
                 break
-        time.sleep(3)
+        time.sleep(seconds)
         running.send_signal(signal.SIGINT)
         stdout, stderr = running.communicate(timeout=60)
-    assert running.returncode == 130, "".join(said) + stderr
-    assert stdout == ""
-    assert "Traceback" not in stderr
-    lines = stderr.splitlines()
-    assert lines[-1] == "dekey: stopped by the keyboard"
-    assert lines[-2] == f"stopped; the run so far is in {out}, go on with --resume"
-    assert (out / "last.ckpt").is_file()
+        return running.returncode, said + stderr.splitlines(), stdout
+    finally:
+        running.kill()
+        running.communicate()
 
-    with subprocess.Popen([*program, "--out", str(out), "--resume"], stderr=subprocess.PIPE, text=True) as resumed:
-        assert resumed.stderr is not None
-        step = None
-        for line in resumed.stderr:
-            found = re.match(r"going on at step (\d+)", line)
-            step = step or (int(found[1]) if found else None)
-            if line.startswith("training"):
-                break
-        time.sleep(1)
-        resumed.send_signal(signal.SIGINT)
-        resumed.communicate(timeout=60)
-    assert resumed.returncode == 130
-    assert step
-    assert step > 0
+
+@pytest.mark.slow
+def test_the_keyboard_stops_a_run_that_can_go_on(small_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code, lines, stdout = interrupted([str(small_data), "--out", str(out), "--epochs=3000", "--batch-size=2", *NETWORK], 3)
+    assert (code, stdout) == (130, ""), lines
+    assert lines[-2:] == [f"stopped; the run so far is in {out}, go on with --resume", "dekey: stopped by the keyboard"]
+    assert not any("Traceback" in line for line in lines)
+    assert (out / "last.ckpt").is_file()
+    code, lines, _ = interrupted([str(small_data), "--out", str(out), "--resume"], 1)
+    assert code == 130, lines
+    steps = [int(found[1]) for line in lines if (found := re.match(r"going on at step (\d+)", line))]
+    assert len(steps) == 1
+    assert steps[0] > 0

@@ -69,7 +69,7 @@ def test_what_lies_in_a_box_is_mapped_back_to_a_fraction_of_a_pixel(scale: float
     for _ in range(4):
         width, height = rng.uniform(60, 110, 2) * scale
         corner = rng.uniform(20, 60, 2) + 0.3 * max(width, height)
-        box = np.concatenate([corner, corner + [width, height]])
+        box = np.concatenate([corner, corner + np.array([width, height])])
         red, green = (corner + rng.uniform(0.4, 0.6, 2) * [width, height] for _ in range(2))
         sigma = max(0.06 * min(width, height), 0.8)
         image = picture((int(box[3] * 1.3) + 40, int(box[2] * 1.3) + 40), tuple(red), tuple(green), sigma)

@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     with Progress("predicting", total=len(files), unit="images") as progress:
         for chosen, images, found in _predicted(predictor, files, boxes, rows):
             for file, one in zip(chosen, found, strict=True):
-                image = None if boxes is None else boxes.subset([rows[file]])
-                records.extend(_records(one, names[file], image, predictor.schema))
+                entry = None if boxes is None else boxes.subset([rows[file]])
+                records.extend(_records(one, names[file], entry, predictor.schema))
             if drawings is not None:
                 for file, image, instances in zip(chosen, images, found, strict=True):
                     _draw(drawings / pictures[file], image, instances, predictor)
