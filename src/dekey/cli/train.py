@@ -23,13 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("annotations", metavar="ANNOTATIONS", help="label file to learn from")
     parser.add_argument("--val", metavar="FILE", help="labels of held-out images (default: a part of ANNOTATIONS)")
     parser.add_argument("--images", metavar="DIR", help="folder where the image names start (default: beside the label file)")
-    parser.add_argument(
-        "--out", metavar="DIR", help="run folder (default: runs/ and the label file's name, with the next free number)"
-    )
+    parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/ and the label file's name, numbered if taken)")
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--budget", metavar="TIME", help="train for this long, such as 90s, 10m, 1h30m")
     parser.add_argument("--epochs", metavar="N", type=int, help="train for this many passes over the data")
-    parser.add_argument("--batch-size", metavar="N", type=int, help="objects a step (default: 8 on a CPU, 32 on CUDA)")
+    parser.add_argument("--batch-size", metavar="N", type=int, help="objects a step (default: 16 on a CPU, 32 on CUDA)")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--seed", metavar="N", type=int, help="start of every random draw (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --out")
@@ -113,6 +111,9 @@ def train_and_tell(config: Config, out: Path, *, resume: bool = False) -> RunRes
     import time
 
     check_before_torch(config, out, resume=resume)
+    # Threads of OpenMP that wait spinning take the cores from those that prepare batches, and from everybody else's
+    # programs: beside one busy process a step took twenty times as long. It must be set before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     message("loading torch")
     try:
         from dekey.training import train

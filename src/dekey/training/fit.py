@@ -31,7 +31,7 @@ from dekey.training import hardware
 from dekey.training.module import Progress, Rounds, Row, TrainingModule
 from dekey.training.prepare import Material, Say, prepare, workers
 from dekey.training.results import RunResult, measure_and_report
-from dekey.training.run_folder import RunFolder
+from dekey.training.run_folder import CHECKPOINT_FORM, RunFolder
 from dekey.training.schedule import Schedule, default_epochs
 from dekey.training.stream import BatchStream
 
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 ROUND_IMAGES = 256
 # A run validates about this often; rarer for short runs, where looking would cost more than learning.
 ROUNDS = 10
-CHECKPOINT_FORM = 1
 
 
 def train(
@@ -71,7 +70,7 @@ def train(
     """
     started = time.monotonic()
     folder = RunFolder(Path(out))
-    folder.open(resume)
+    folder.check(resume)
     state = folder.load_checkpoint() if resume else None
     if state is not None and state.get("config") != _what_matters(config):
         raise DekeyError(f"{folder.path} was started with another configuration; resume with {folder.config.name} as it is")
@@ -173,6 +172,7 @@ class _Run:
         """Train to the end of the schedule, or until patience or the user ends it."""
         config, module = self.config, self.module
         if self._state is None:
+            self.folder.make()
             write_text(self.folder.config, config.to_yaml())
         logs = TensorBoardLogger(str(self.folder.path), name=None, version="tensorboard")
         trainer = Trainer(

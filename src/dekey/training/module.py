@@ -157,6 +157,8 @@ class TrainingModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Begin a round."""
+        if self.rounds.interrupted:
+            self.trainer.should_stop = True
         schedule, stream = self.rounds.schedule, self.rounds.stream
         self._tally = _Tally(schedule.elapsed(), stream.waited)
         self._saved_at = schedule.elapsed()
@@ -205,6 +207,8 @@ class TrainingModule(LightningModule):
                 average[name].copy_(own[name])
         self.step += 1
         schedule = self.rounds.schedule
+        if self.rounds.interrupted:
+            self.trainer.should_stop = True
         if self._watch is not None:
             self._watch(self.progress())
         if self._save is not None and schedule.elapsed() - self._saved_at > 120:
@@ -214,6 +218,7 @@ class TrainingModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """End a round."""
         if self.rounds.interrupted:
+            self.trainer.should_stop = True
             return
         now = self.progress()
         row: Row = {

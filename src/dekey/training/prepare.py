@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ SMALLEST_INPUT, LARGEST_INPUT = 96, 256
 INPUT_MULTIPLE = 32
 # Share of the free memory that decoded pictures may take by themselves.
 PICTURE_SHARE = 0.25
+SAY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def prepare(config: Config, say: Say) -> Material:
     Raises:
         DekeyError: if a file cannot be read, an image is missing, or the two parts name different keypoints.
     """
-    train, held_out = _read_parts(config.data, config.run.seed)
+    train, held_out = _read_parts(config.data, config.run.seed, say)
     say(
         f"{len(train)} images with {len(train.instances)} objects to learn from, {len(held_out)} with "
         f"{len(held_out.instances)} held out; {len(train.schema.keypoints)} keypoints"
@@ -69,6 +71,11 @@ def prepare(config: Config, say: Say) -> Material:
         for part in (train, held_out):
             if not np.isfinite(part.instances.boxes[~part.instances.crowd]).all():
                 raise DekeyError("an object has no box, expected one for each with data.region=box; use data.region=image")
+    elif len(train.schema.classes) > 1:
+        raise DekeyError(
+            f"found {len(train.schema.classes)} classes on whole images, which a heatmap model cannot tell apart; add a box to "
+            "every object, or keep one class"
+        )
     size = config.model.input_size
     input_size = _fitting_size(train, region, config.data.padding) if size == "auto" else size
     what = "a crop around its box" if region == "box" else "the whole image"
@@ -92,7 +99,7 @@ def workers(config: DataConfig) -> int:
     return min(max(cores() // 2, 1), 8) if config.workers == "auto" else max(config.workers, 1)
 
 
-def _read_parts(config: DataConfig, seed: int) -> tuple[Dataset, Dataset]:
+def _read_parts(config: DataConfig, seed: int, say: Say) -> tuple[Dataset, Dataset]:
     whole = read(config.train, images=config.images)
     held_out = None if config.val is None else read(config.val, images=config.images)
     if held_out is None:
@@ -109,11 +116,25 @@ def _read_parts(config: DataConfig, seed: int) -> tuple[Dataset, Dataset]:
     if config.normaliser is not None:
         check_normaliser(config.normaliser, train.schema)
     for part, path in ((train, config.train), (held_out, config.val or config.train)):
-        errors = [problem for problem in find_problems(part) if problem.severity == "error"]
+        problems = find_problems(part, progress=_now_and_then(f"checking the images of {path}", say))
+        errors = [problem for problem in problems if problem.severity == "error"]
         if errors:
             rest = f" (and {len(errors) - 1} more problems; `dekey inspect {path}` lists them)" if len(errors) > 1 else ""
             raise DekeyError(f"{path}: {errors[0]}{rest}")
     return train, held_out
+
+
+def _now_and_then(text: str, say: Say) -> Callable[[int, int], None]:
+    """Give a callback that says every few seconds how far a long work is."""
+    said = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > SAY_SECONDS:
+            said = time.monotonic()
+            say(f"{text}: {done} of {total}")
+
+    return progress
 
 
 def _fitting_size(dataset: Dataset, region: Region, padding: float) -> tuple[int, int]:

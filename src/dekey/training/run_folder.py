@@ -15,6 +15,9 @@ import torch
 from dekey.errors import DekeyError
 from dekey.files import replacing, write_text
 
+# Raised when a checkpoint could not be read by the next version.
+CHECKPOINT_FORM = 1
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -61,8 +64,8 @@ class RunFolder:
         """The page to look at."""
         return self.path / "report.html"
 
-    def open(self, resume: bool) -> None:
-        """Make the folder, or check that it may be used.
+    def check(self, resume: bool) -> None:
+        """Check that the folder may be used; `make` makes it when there is something to write.
 
         Raises:
             DekeyError: if it holds a run and `resume` is not set, or it is to be resumed and holds none.
@@ -77,6 +80,9 @@ class RunFolder:
             raise DekeyError(f"{self.path} is a file, expected a folder for the run; name another one with --out")
         if self.checkpoint.exists() or self.model.exists():
             raise DekeyError(f"{self.path} already holds a run; go on with --resume, or name another folder with --out")
+
+    def make(self) -> None:
+        """Make the folder where there is none."""
         self.path.mkdir(parents=True, exist_ok=True)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
@@ -97,6 +103,8 @@ class RunFolder:
             state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises pickle, zip and runtime errors for a broken file
             raise DekeyError(f"{self.checkpoint} is no whole checkpoint; start anew with another --out") from error
+        if not isinstance(state, dict) or state.get("form") != CHECKPOINT_FORM:
+            raise DekeyError(f"{self.checkpoint} is no checkpoint of this dekey; start anew with another --out")
         return state
 
     def write_log(self, rows: Sequence[Mapping[str, float]]) -> None:
