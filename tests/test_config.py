@@ -137,3 +137,8 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_one_sentence(text: str) -> None:
     with pytest.raises(DekeyError, match="expected a positive one such as"):
         parse_duration(text)
+
+
+def test_budget_and_epochs_are_not_given_together() -> None:
+    with pytest.raises(DekeyError, match="give one of them"):
+        read_config({"data": {"train": "a.json"}, "run": {"budget": 5.0, "epochs": 3}})

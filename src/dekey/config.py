@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dekey.errors import DekeyError, nearest
 
@@ -88,12 +88,15 @@ class AugmentConfig(_Section):
     Attributes:
         rotate: auto takes half as much again as the objects of the data are turned, and full turns where they lie in all
             directions.
+        settle: share of the run, at its end, without flips. Labels are often systematically a little to one side; a flipped
+            picture contradicts them, and only pictures as they are teach where the labels really lie.
     """
 
     rotate: Annotated[float, Field(ge=0, le=180)] | Literal["auto"] = "auto"
     scale: float = Field(default=0.25, ge=0, le=2)
     shift: float = Field(default=0.08, ge=0, le=0.5)
     flip: float = Field(default=0.5, ge=0, le=1)
+    settle: float = Field(default=0.35, ge=0, le=1)
     colour: float = Field(default=0.4, ge=0, le=1)
     blur: float = Field(default=0.1, ge=0, le=1)
     erase: float = Field(default=0.3, ge=0, le=1)
@@ -144,6 +147,12 @@ class RunConfig(_Section):
     @classmethod
     def _read_budget(cls, value: Any) -> Any:
         return parse_duration(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_end(self) -> RunConfig:
+        if self.budget is not None and self.epochs != "auto":
+            raise ValueError("budget and epochs both say when the run ends, give one of them")
+        return self
 
 
 class Config(_Section):

@@ -116,6 +116,11 @@ def test_an_input_that_does_not_fit_names_one_that_does() -> None:
         model_of((64, 100))
 
 
+def test_a_heatmap_too_small_to_read_is_refused() -> None:
+    with pytest.raises(DekeyError, match="8 cells is too small for Gaussians of sigma 3, which need 11"):
+        build_heatmap_model("resnet10t", (8, 8), True, 3.0, 3, (64, 96))
+
+
 def test_saved_and_loaded_models_answer_alike(tmp_path: Path) -> None:
     model = model_of().eval()
     model.mean.fill_(7.0)  # the normalisation travels with the weights

@@ -21,9 +21,9 @@ from dekey.errors import DekeyError
 from dekey.formats import read, write
 from dekey.models.base import Batch
 from dekey.models.heatmap import HeatmapModel
-from dekey.training import fit as fit_module
 from dekey.training import hardware, train
 from dekey.training.module import Progress
+from dekey.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_run_killed_and_resumed_ends_in_the_same_weights(
 ) -> None:
     """The process dies without a word (here: an exception nobody expects) after a checkpoint in the middle."""
     out = tmp_path / "killed"
-    save = fit_module.RunFolder.save_checkpoint
+    save = RunFolder.save_checkpoint
     count = 0
 
     class Killed(BaseException):
@@ -112,10 +112,10 @@ def test_a_run_killed_and_resumed_ends_in_the_same_weights(
         if count == 2:
             raise Killed
 
-    monkeypatch.setattr(fit_module.RunFolder, "save_checkpoint", save_then_die)
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save_then_die)
     with pytest.raises(Killed):
         train(config_of(photographs), out)
-    monkeypatch.setattr(fit_module.RunFolder, "save_checkpoint", save)
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save)
     assert not (out / "report.html").exists()
     train(config_of(photographs), out, resume=True)
     assert same(weights_of(finished), weights_of(out))
@@ -226,7 +226,7 @@ def test_a_run_is_not_overwritten_and_another_configuration_not_resumed(finished
 
 
 def test_a_disk_that_is_full_leaves_the_earlier_checkpoint(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = fit_module.RunFolder(finished)
+    folder = RunFolder(finished)
     before = folder.checkpoint.read_bytes()
 
     def full(*_: object) -> None:

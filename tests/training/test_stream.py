@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dekey.data import embedded
+from dekey.data import Schema, embedded
 from dekey.training.augment import Augment
 from dekey.training.crops import CropSet
 from dekey.training.schedule import Schedule, default_epochs, learning_rate
@@ -94,3 +94,15 @@ def test_a_schedule_by_the_clock_counts_what_an_earlier_process_spent() -> None:
 @pytest.mark.parametrize(("objects", "epochs"), [(0, 400), (50, 400), (3000, 110), (10**7, 20)])
 def test_default_epochs(objects: int, epochs: int) -> None:
     assert default_epochs(objects) == epochs
+
+
+def test_flips_stop_where_the_run_settles() -> None:
+    dataset = embedded.load("test").subset(np.arange(8))
+    schema = Schema.create(dataset.schema.classes, dataset.schema.keypoints, mirror=[1, 0])
+    crops = CropSet(dataset.with_schema(schema), "box", (64, 64))
+    stream = BatchStream(crops, Augment(flip=1.0), 4, 0, flips_at=lambda step: step < 3)
+    determinants = [torch.linalg.det(stream.batch(step).image_to_input[..., :2]) for step in range(6)]
+    assert all((one < 0).all() for one in determinants[:3])
+    assert all((one > 0).all() for one in determinants[3:])
+    plain = BatchStream(crops, Augment(), 4, 0).batch(4)
+    torch.testing.assert_close(stream.batch(4).keypoints, plain.keypoints)

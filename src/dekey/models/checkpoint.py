@@ -30,6 +30,7 @@ def save_model(model: nn.Module, manifest: Manifest, path: Path) -> None:
     with replacing(path) as temporary:
         try:
             save_file(tensors, temporary, manifest.to_metadata())
+            temporary.chmod(0o644)  # safetensors writes files that only their owner may read
         except SafetensorError as error:  # what the system said, in words only
             raise OSError(f"model {path} could not be written ({error})") from error
 

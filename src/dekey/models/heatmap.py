@@ -31,7 +31,7 @@ class HeatmapModel(nn.Module):
         visibility_weight: weight of the visibility loss.
 
     Raises:
-        DekeyError: if the input size is not a multiple of the backbone's stride.
+        DekeyError: if the input size is not a multiple of the backbone's stride, or the heatmaps are too small to read.
     """
 
     kind = "heatmap"
@@ -54,6 +54,12 @@ class HeatmapModel(nn.Module):
             if length % coarsest or length < coarsest * 2:
                 works = max(round(length / coarsest), 2) * coarsest
                 raise DekeyError(f"input size {length} does not fit the backbone's stride of {coarsest}; use {works}")
+        cells, needed = min(input_size) // codec.stride, 2 * codec.radius + 1
+        if cells < needed:
+            raise DekeyError(
+                f"a heatmap of {cells} cells is too small for Gaussians of sigma {codec.sigma:g}, which need {needed}; use a "
+                "larger input, more deconvolutions or a smaller sigma"
+            )
         self.backbone = backbone
         self.decoder = decoder
         self.heatmap_head = Head(decoder.channels, keypoint_count)

@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import cv2
-import numpy as np
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-from numpy.typing import NDArray
 
 from dekey.config import Config
 from dekey.errors import DekeyError
-from dekey.files import write_text
-from dekey.metrics import evaluate
-from dekey.models.build import build_heatmap_model
-from dekey.models.checkpoint import TorchBackend, choose_device, load_model, save_model
-from dekey.models.heatmap import HeatmapModel
-from dekey.runtime import Manifest, Predictor
+from dekey.models.checkpoint import choose_device
 from dekey.training import hardware
-from dekey.training.module import Progress, Rounds, Row, TrainingModule
-from dekey.training.prepare import Material, Say, prepare, workers
-from dekey.training.results import RunResult, measure_and_report
-from dekey.training.run_folder import CHECKPOINT_FORM, RunFolder
-from dekey.training.schedule import Schedule, default_epochs
-from dekey.training.stream import BatchStream
+from dekey.training.module import Progress
+from dekey.training.prepare import Say, prepare
+from dekey.training.results import RunResult
+from dekey.training.run import Run, what_matters
+from dekey.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
-
-# Between two validations at most this many held-out images are looked at; the final figures use all of them.
-ROUND_IMAGES = 256
-# A run validates about this often; rarer for short runs, where looking would cost more than learning.
-ROUNDS = 10
 
 
 def train(
@@ -72,7 +54,7 @@ def train(
     folder = RunFolder(Path(out))
     folder.check(resume)
     state = folder.load_checkpoint() if resume else None
-    if state is not None and state.get("config") != _what_matters(config):
+    if state is not None and state.get("config") != what_matters(config):
         raise DekeyError(f"{folder.path} was started with another configuration; resume with {folder.config.name} as it is")
     device = choose_device(config.run.device)
     say(f"reading {config.data.train}")
@@ -81,7 +63,7 @@ def train(
     with _surroundings(device):
         while True:
             try:
-                run = _Run(config, material, folder, device, batch_size, state, started, say, watch)
+                run = Run(config, material, folder, device, batch_size, state, started, say, watch)
                 run.fit()
                 break
             except (RuntimeError, MemoryError) as error:
@@ -90,218 +72,6 @@ def train(
                 batch_size //= 2
             say(f"memory did not suffice, going on with {batch_size} objects a step")
         return run.result()
-
-
-def _what_matters(config: Config) -> dict[str, Any]:
-    """Give what a resumed run must share with the one it continues; how long it lasts may be changed."""
-    values = config.model_dump(mode="json")
-    for key in ("device", "patience", "licence"):
-        values["run"].pop(key)
-    for key in ("workers", "memory_gb"):
-        values["data"].pop(key)
-    return values
-
-
-class _Run:
-    """One attempt at a run with one batch size."""
-
-    def __init__(
-        self,
-        config: Config,
-        material: Material,
-        folder: RunFolder,
-        device: torch.device,
-        batch_size: int,
-        state: dict[str, Any] | None,
-        started: float,
-        say: Say,
-        watch: Callable[[Progress], None] | None,
-    ) -> None:
-        self.config, self.material, self.folder, self.device = config, material, folder, device
-        self.say, self.started = say, started
-        self.rows: list[Row] = list(state["rows"]) if state else []
-        self.rounds_without_gain = int(state["rounds_without_gain"]) if state else 0
-        torch.manual_seed(config.run.seed)
-        self.architecture: dict[str, Any] = {
-            "backbone": config.model.backbone,
-            "decoder_channels": list(config.model.decoder_channels),
-            "lateral": config.model.lateral,
-            "sigma": config.model.sigma,
-            "keypoint_count": len(material.train.schema.keypoints),
-            "input_size": list(material.input_size),
-        }
-        say(f"building {config.model.backbone}")
-        model = self._build(pretrained=False if state else config.model.pretrained)
-        self.source: str = state["source"] if state else model.backbone.source
-        say(f"weights: {self.source}")
-        self.precision = hardware.choose_precision(config.run.precision, device)
-        stream = BatchStream(material.crops, material.augment, batch_size, config.run.seed, workers(config.data))
-        if device.type == "cpu" and state is None:
-            probe = BatchStream(material.crops, material.augment, min(2, batch_size), config.run.seed).batch(0)
-            stream.batch_size = hardware.fitting_batch_size(model, probe, batch_size, hardware.available_memory())
-        model.to(memory_format=torch.channels_last)
-        schedule = self._schedule(stream)
-        self.module = TrainingModule(
-            model,
-            Rounds(stream, schedule),
-            lr=config.optim.lr,
-            weight_decay=config.optim.weight_decay,
-            warmup=config.optim.warmup,
-            ema=config.optim.ema,
-            seed=config.run.seed,
-            finish_round=self._finish_round,
-            watch=watch,
-            save=self._save,
-        )
-        self.round_images = material.held_out.subset(_spread(len(material.held_out), ROUND_IMAGES))
-        self._state = state
-
-    def _build(self, pretrained: Any) -> HeatmapModel:
-        return build_heatmap_model(**{**self.architecture, "input_size": self.material.input_size}, pretrained=pretrained)
-
-    def _schedule(self, stream: BatchStream) -> Schedule:
-        run = self.config.run
-        objects = len(stream.crops)
-        if run.budget is not None and run.epochs == "auto":
-            return Schedule(None, run.budget, 0, ROUNDS, spent=time.monotonic() - self.started)
-        epochs = default_epochs(objects) if run.epochs == "auto" else run.epochs
-        steps = max(round(epochs * objects / stream.batch_size), 1)
-        return Schedule(steps, run.budget, max(steps // max(ROUNDS, min(epochs, 40)), 1))
-
-    def fit(self) -> None:
-        """Train to the end of the schedule, or until patience or the user ends it."""
-        config, module = self.config, self.module
-        if self._state is None:
-            self.folder.make()
-            write_text(self.folder.config, config.to_yaml())
-        logs = TensorBoardLogger(str(self.folder.path), name=None, version="tensorboard")
-        trainer = Trainer(
-            accelerator="gpu" if self.device.type == "cuda" else "cpu",
-            devices=1 if self.device.index is None else [self.device.index],
-            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
-            max_epochs=-1,
-            gradient_clip_val=config.optim.clip,
-            logger=logs,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=1 << 30,
-        )
-        self.logs = logs
-        if self._state is not None:
-            self._restore(self._state, trainer)
-        rounds = module.rounds
-        if rounds.schedule.finished(module.step):
-            self.say("the run was already over; measuring it again")
-            return
-        self.say(f"training in {self.precision} on {self.device}, {rounds.stream.batch_size} objects a step")
-        with _interruptible(rounds):
-            try:
-                trainer.fit(module, train_dataloaders=rounds)
-            finally:
-                rounds.close()
-                logs.finalize("")
-        if rounds.interrupted:
-            self._save()
-            raise KeyboardInterrupt
-
-    def _finish_round(self, module: TrainingModule, row: Row) -> None:
-        """Validate the moving average, keep it if it is the best, write log and checkpoint, decide whether to go on."""
-        began = time.monotonic()
-        backend = TorchBackend(module.average, self._manifest({}), self.device)
-        measured = evaluate(self.round_images, Predictor(backend, 32), normaliser=self.config.data.normaliser)
-        held_out = {name: measured[name] for name in ("median_px", "p90_px", "nme") if name in measured}
-        row.update({f"val_{name}": value for name, value in held_out.items()})
-        row["val_seconds"] = round(time.monotonic() - began, 2)
-        self.rows.append(row)
-        # The mean error counts every point; where nothing on the held-out images is labelled the last round is kept.
-        figure = held_out.get("nme", 0.0)
-        if module.best is None or figure <= module.best:
-            module.best = figure
-            self.rounds_without_gain = 0
-            save_model(module.average, self._manifest(held_out), self.folder.model)
-        else:
-            self.rounds_without_gain += 1
-        self.folder.write_log(self.rows)
-        self.logs.log_metrics({name: value for name, value in row.items() if name != "step"}, step=module.step)
-        self._save()
-        patience = self.config.run.patience
-        if patience is not None and self.rounds_without_gain >= patience and not module.rounds.schedule.finished(module.step):
-            self.say(f"no gain in {patience} rounds, stopping early")
-            module.trainer.should_stop = True
-        if module.rounds.schedule.finished(module.step):
-            module.trainer.should_stop = True
-
-    def _manifest(self, metrics: dict[str, float]) -> Manifest:
-        schema = self.material.train.schema
-        return Manifest(
-            kind=HeatmapModel.kind,
-            keypoint_schema=schema.to_dict(),
-            input_size=self.material.input_size,
-            region=self.material.region,
-            padding=self.config.data.padding if self.material.region == "box" else 1.0,
-            architecture=self.architecture,
-            metrics=metrics,
-            origin={"weights": self.source, "torch": torch.__version__, "data": self.config.data.train.name},
-            licence=self.config.run.licence,
-        )
-
-    def _save(self) -> None:
-        """Write the checkpoint: everything that decides how the run goes on."""
-        module = self.module
-        self.folder.save_checkpoint(
-            {
-                "form": CHECKPOINT_FORM,
-                "config": _what_matters(self.config),
-                "schema": self.material.train.schema.to_dict(),
-                "weights": module.state_dict(),
-                "optimizer": module.trainer.optimizers[0].state_dict(),
-                "step": module.step,
-                "seconds": module.rounds.schedule.elapsed(),
-                "best": module.best,
-                "rows": self.rows,
-                "rounds_without_gain": self.rounds_without_gain,
-                "batch_size": module.rounds.stream.batch_size,
-                "source": self.source,
-            }
-        )
-
-    def _restore(self, state: dict[str, Any], trainer: Trainer) -> None:
-        module = self.module
-        if state.get("schema") != self.material.train.schema.to_dict():
-            raise DekeyError(f"{self.folder.path} was started with other keypoints than {self.config.data.train} names now")
-        module.load_state_dict(state["weights"])
-        module.step = module.rounds.step = int(state["step"])
-        module.best = state["best"]
-        module.rounds.schedule.resume(float(state["seconds"]))
-        module.optimizer_state = state["optimizer"]
-        self.say(f"going on at step {module.step}")
-
-    def result(self) -> RunResult:
-        """Measure the best weights on all held-out images and write the report."""
-        model, manifest = load_model(self.folder.model)
-        return measure_and_report(
-            Predictor(TorchBackend(model, manifest, self.device), 32),
-            self.config,
-            self.material,
-            self.folder,
-            self.rows,
-            facts={
-                "weights": self.source,
-                "precision": self.precision,
-                "batch_size": self.module.rounds.stream.batch_size,
-                "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                "machine": hardware.machine_facts(self.device),
-                "seconds": round(time.monotonic() - self.started, 1),
-            },
-            say=self.say,
-        )
-
-
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """Choose at most `most` of `count` positions, evenly."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 @contextmanager
@@ -324,22 +94,3 @@ def _surroundings(device: torch.device) -> Iterator[None]:
         cv2.setNumThreads(threads)
         for one, level in zip(lightning, levels, strict=True):
             one.setLevel(level)
-
-
-@contextmanager
-def _interruptible(rounds: Rounds) -> Iterator[None]:
-    """Turn the first interrupt into the end of the round; a second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        if rounds.interrupted:
-            raise KeyboardInterrupt
-        rounds.interrupted = True
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

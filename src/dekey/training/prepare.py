@@ -80,7 +80,7 @@ def prepare(config: Config, say: Say) -> Material:
     input_size = _fitting_size(train, region, config.data.padding) if size == "auto" else size
     what = "a crop around its box" if region == "box" else "the whole image"
     say(f"each object is {what}, {input_size[1]}x{input_size[0]} px")
-    settings = config.augment.model_dump()
+    settings = config.augment.model_dump(exclude={"settle"})
     if train.schema.mirror is None and config.augment.flip:
         say(f"pictures are not flipped: {train.schema.mirror_note}")
         settings["flip"] = 0.0

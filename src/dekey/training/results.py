@@ -12,6 +12,7 @@ import numpy as np
 from dekey.config import Config
 from dekey.data import geometry
 from dekey.metrics import Evaluation, evaluate, mean_pose_baseline
+from dekey.metrics.shift import systematic_shift
 from dekey.models.checkpoint import TorchBackend
 from dekey.report import HeatmapExample, Report, write_report
 from dekey.runtime import Predictor
@@ -64,6 +65,10 @@ def measure_and_report(
     normaliser = config.data.normaliser
     found = predictor.predict_dataset(material.held_out)
     evaluation = evaluate(material.held_out, found, normaliser=normaliser)
+    measured = systematic_shift(material.held_out, found, evaluation)
+    shift = measured.sentence(evaluation.values.get("median_px", 0.0)) if measured else None
+    if shift is not None:
+        say(shift)
     pose = mean_pose_baseline(material.train, material.held_out, material.region)
     baseline = evaluate(material.held_out, pose, normaliser=normaliser)
     write_json(folder.evaluation, {"model": evaluation.to_dict(), "baseline": baseline.to_dict(arrays=False)})
@@ -98,7 +103,7 @@ def measure_and_report(
             heatmaps=_heatmaps(predictor, material, config),
             augmented=_augmented(material, config.run.seed),
             flipped=_flipped(material),
-            notes=_notes(config),
+            notes=_notes(config, shift),
         ),
     )
     return RunResult(folder.path, evaluation, baseline)
@@ -118,8 +123,8 @@ def _times(rows: Sequence[Row], facts: dict[str, Any]) -> dict[str, float]:
     return times
 
 
-def _notes(config: Config) -> list[str]:
-    notes = []
+def _notes(config: Config, shift: str | None) -> list[str]:
+    notes = [] if shift is None else [shift]
     if config.data.val is None:
         notes.append(
             "The held-out images were drawn at random from the training file; where images resemble each other (frames of one "

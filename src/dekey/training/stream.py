@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ class BatchStream:
     Attributes:
         crops: what to draw from.
         augment: how to bend it.
+        flips_at: tells for a step whether pictures may be flipped.
         batch_size: B.
         seed: decides order and augmentation.
         workers: threads that prepare batches ahead.
@@ -40,6 +41,7 @@ class BatchStream:
     batch_size: int
     seed: int
     workers: int = 1
+    flips_at: Callable[[int], bool] = field(default=lambda step: True)
     waited: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -65,11 +67,12 @@ class BatchStream:
         """Make the batch of a step."""
         height, width = self.crops.input_size
         chosen = self.indices(step)
+        augment = self.augment if self.flips_at(step) else replace(self.augment, flip=0.0)
         images = np.empty((len(chosen), height, width, 3), dtype=np.uint8)
         instances, affines, names = [], [], []
         for row, (number, index) in enumerate(chosen):
             rng = np.random.default_rng((self.seed, number, index))
-            images[row], instance, affine = self.crops.draw(index, self.augment, rng)
+            images[row], instance, affine = self.crops.draw(index, augment, rng)
             instances.append(instance)
             affines.append(affine)
             names.append(self.crops.dataset[int(self.crops.images[index])].name)
