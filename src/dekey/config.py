@@ -96,7 +96,7 @@ class AugmentConfig(_Section):
     scale: float = Field(default=0.25, ge=0, le=2)
     shift: float = Field(default=0.08, ge=0, le=0.5)
     flip: float = Field(default=0.5, ge=0, le=1)
-    settle: float = Field(default=0.5, ge=0, le=1)
+    settle: float = Field(default=0.35, ge=0, le=1)
     colour: float = Field(default=0.4, ge=0, le=1)
     blur: float = Field(default=0.1, ge=0, le=1)
     erase: float = Field(default=0.3, ge=0, le=1)
