@@ -70,8 +70,10 @@ class ModelConfig(_Section):
         pretrained: "auto" takes timm's weights where they can be had, true insists, false starts from random ones.
         decoder_channels: channels of each transposed convolution.
         lateral: add the backbone's finer features on the way up.
-        input_size: height and width in px, or auto: what the objects of the data fill, 128 to 256.
+        input_size: height and width in px, or auto: what the objects of the data fill, 96 to 128 on a CPU, to 256 on CUDA.
         sigma: standard deviation of the heatmaps' Gaussians, in cells.
+        peak_weight: how much more than a background cell a cell at a peak counts in the mean squared error; auto is 10 for
+            fewer than 500 objects, where a network else answers with empty maps for long, and 0 for more.
     """
 
     backbone: str = "hgnetv2_b0"
@@ -80,6 +82,7 @@ class ModelConfig(_Section):
     lateral: bool = True
     input_size: tuple[Length, Length] | Literal["auto"] = "auto"
     sigma: float = Field(default=1.5, ge=0.5, le=8)
+    peak_weight: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"] = "auto"
 
 
 class AugmentConfig(_Section):
@@ -126,7 +129,7 @@ class RunConfig(_Section):
     Attributes:
         budget: wall-clock seconds for training ("10m", "1h30m" are read too); ends the run where it is given.
         epochs: passes over the data; auto picks 20 to 400 by the number of objects, fewer for more.
-        batch_size: objects a step; auto is 16 on a CPU and 32 on CUDA; halved by itself where memory does not suffice.
+        batch_size: objects a step; auto is 16 on a CPU (8 for fewer than 500 objects) and 32 on CUDA; halved by itself where memory does not suffice.
         seed: decides initial weights, order, augmentation and held-out images.
         patience: rounds without improvement after which the run stops; a round is the time between two validations.
         precision: auto takes bf16 where the hardware has it (CUDA, AVX512-BF16, AMX), else fp32.

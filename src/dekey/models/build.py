@@ -22,6 +22,7 @@ def build_heatmap_model(
     keypoint_count: int,
     input_size: tuple[int, int],
     pretrained: bool | Literal["auto"] = False,
+    peak_weight: float = 0.0,
 ) -> HeatmapModel:
     """Build a HeatmapModel.
 
@@ -33,13 +34,14 @@ def build_heatmap_model(
         keypoint_count: K.
         input_size: (H, W) px.
         pretrained: see `build_backbone`.
+        peak_weight: extra weight of the peaks in the mean squared error.
 
     Raises:
         DekeyError: if a part cannot be built or the input size does not fit.
     """
     body = build_backbone(backbone, pretrained)
     decoder = DeconvDecoder(body.channels, body.strides, decoder_channels, lateral)
-    return HeatmapModel(body, decoder, keypoint_count, HeatmapCodec(decoder.stride, sigma), input_size)
+    return HeatmapModel(body, decoder, keypoint_count, HeatmapCodec(decoder.stride, sigma), input_size, peak_weight)
 
 
 def build_from_architecture(kind: str, architecture: dict[str, Any]) -> HeatmapModel:

@@ -17,7 +17,7 @@ from dekey.errors import DekeyError
 from dekey.models.checkpoint import choose_device
 from dekey.training import hardware
 from dekey.training.module import Progress
-from dekey.training.prepare import Say, prepare
+from dekey.training.prepare import Say, prepare, resolve
 from dekey.training.results import RunResult
 from dekey.training.run import Run, what_matters
 from dekey.training.run_folder import RunFolder
@@ -54,12 +54,13 @@ def train(
     folder = RunFolder(Path(out))
     folder.check(resume)
     state = folder.load_checkpoint() if resume else None
-    if state is not None and state.get("config") != what_matters(config):
-        raise DekeyError(f"{folder.path} was started with another configuration; resume with {folder.config.name} as it is")
     device = choose_device(config.run.device)
     say(f"reading {config.data.train}")
-    material = prepare(config, say)
-    batch_size: int = state["batch_size"] if state else hardware.choose_batch_size(config.run.batch_size, device)
+    material = prepare(config, device.type, say)
+    config = resolve(config, material, device.type)
+    if state is not None and state["config"] != what_matters(config):
+        raise DekeyError(f"{folder.path} was started with another configuration; resume with {folder.config.name} as it is")
+    batch_size = int(state["batch_size"] if state else config.run.batch_size)
     with _surroundings(device):
         while True:
             try:

@@ -19,11 +19,16 @@ from dekey.formats import read
 from dekey.metrics.distance import check_normaliser
 from dekey.training.augment import Augment
 from dekey.training.crops import CropSet, Region, choose_region
-from dekey.training.hardware import available_memory, cores
+from dekey.training.hardware import available_memory, choose_batch_size, cores
 
 Say = Callable[[str], None]
 
-SMALLEST_INPUT, LARGEST_INPUT = 96, 256
+SMALLEST_INPUT = 96
+# Larger inputs show more, but a CPU then takes too few steps to learn from them in minutes.
+LARGEST_INPUT = {"cpu": 128, "cuda": 256}
+# Below this many objects every step counts more than its smoothness, and the peaks are lost among the background.
+FEW_OBJECTS = 500
+FEW_PEAK_WEIGHT = 10.0
 # Every stride of the usual backbones divides it.
 INPUT_MULTIPLE = 32
 # Share of the free memory that decoded pictures may take by themselves.
@@ -51,11 +56,12 @@ class Material:
     crops: CropSet
 
 
-def prepare(config: Config, say: Say) -> Material:
+def prepare(config: Config, device: str, say: Say) -> Material:
     """Read and check the data and make the crops.
 
     Args:
         config: the configuration of the run.
+        device: "cpu" or "cuda", what it runs on.
         say: told of each choice in one sentence.
 
     Raises:
@@ -77,7 +83,7 @@ def prepare(config: Config, say: Say) -> Material:
             "every object, or keep one class"
         )
     size = config.model.input_size
-    input_size = _fitting_size(train, region, config.data.padding) if size == "auto" else size
+    input_size = _fitting_size(train, region, config.data.padding, LARGEST_INPUT[device]) if size == "auto" else size
     what = "a crop around its box" if region == "box" else "the whole image"
     say(f"each object is {what}, {input_size[1]}x{input_size[0]} px")
     settings = config.augment.model_dump(exclude={"settle"})
@@ -92,6 +98,25 @@ def prepare(config: Config, say: Say) -> Material:
     memory = int(PICTURE_SHARE * available_memory() if gigabytes == "auto" else gigabytes * 1e9)
     crops = CropSet(train, region, input_size, config.data.padding, memory)
     return Material(train, held_out, region, input_size, Augment(**settings), crops)
+
+
+def resolve(config: Config, material: Material, device: str) -> Config:
+    """Give the configuration with every choice that "auto" left open; resolving it again changes nothing."""
+    few = len(material.crops) < FEW_OBJECTS
+    batch_size = config.run.batch_size
+    if batch_size == "auto":
+        batch_size = choose_batch_size(device, few)
+    peak_weight = config.model.peak_weight
+    if peak_weight == "auto":
+        peak_weight = FEW_PEAK_WEIGHT if few else 0.0
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"region": material.region}),
+            "model": config.model.model_copy(update={"input_size": material.input_size, "peak_weight": peak_weight}),
+            "augment": config.augment.model_copy(update={"rotate": material.augment.rotate}),
+            "run": config.run.model_copy(update={"batch_size": batch_size}),
+        }
+    )
 
 
 def workers(config: DataConfig) -> int:
@@ -137,7 +162,7 @@ def _now_and_then(text: str, say: Say) -> Callable[[int, int], None]:
     return progress
 
 
-def _fitting_size(dataset: Dataset, region: Region, padding: float) -> tuple[int, int]:
+def _fitting_size(dataset: Dataset, region: Region, padding: float, largest: int) -> tuple[int, int]:
     """Choose the input so that a typical object keeps its resolution and its aspect."""
     if region == "box":
         sizes = geometry.box_sizes(dataset.instances[~dataset.instances.crowd].boxes) * padding
@@ -147,7 +172,7 @@ def _fitting_size(dataset: Dataset, region: Region, padding: float) -> tuple[int
     # A box that is hardly oblong is one because of how the object lies: square inputs serve every turn of it.
     if 2 / 3 <= height / width <= 3 / 2 or (region == "box" and spread_of_orientation(dataset.instances) > 45):
         width = height = np.median(sizes.max(axis=1))
-    factor = np.clip(max(width, height), SMALLEST_INPUT, LARGEST_INPUT) / max(width, height)
+    factor = np.clip(max(width, height), SMALLEST_INPUT, largest) / max(width, height)
     rounded = [max(round(length * factor / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in (height, width)]
     return rounded[0], rounded[1]
 
@@ -169,7 +194,7 @@ def held_out_crops(path: Path, most: int) -> Iterator[NDArray[np.uint8]]:
         DekeyError: if the configuration or the data it names cannot be read.
     """
     config = read_config(path=path)
-    material = prepare(config, lambda text: None)
+    material = prepare(config, "cpu", lambda text: None)
     crops = CropSet(material.held_out, material.region, material.input_size, config.data.padding)
     rng = np.random.default_rng(0)
     for index in range(min(most, len(crops))):

@@ -103,7 +103,8 @@ class Run:
         self._state = state
 
     def _build(self, pretrained: Any) -> HeatmapModel:
-        return build_heatmap_model(**{**self.architecture, "input_size": self.material.input_size}, pretrained=pretrained)
+        values = {**self.architecture, "input_size": self.material.input_size}
+        return build_heatmap_model(**values, pretrained=pretrained, peak_weight=float(self.config.model.peak_weight))
 
     def _schedule(self, stream: BatchStream) -> Schedule:
         run = self.config.run
