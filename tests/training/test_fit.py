@@ -199,7 +199,7 @@ def test_memory_that_does_not_suffice_is_met_by_a_smaller_batch(
 def test_the_batch_is_fitted_to_the_memory_before_it_is_tried(caplog: pytest.LogCaptureFixture) -> None:
     from dekey.models.build import build_heatmap_model
 
-    model = build_heatmap_model("test_resnet", (8, 8), True, 1.5, 2, (64, 64))
+    model = build_heatmap_model("test_resnet", (8, 8, 8), True, 1.5, 2, (64, 64))
     batch = Batch(
         torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.int64),
         torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2), 2, dtype=torch.uint8), torch.ones(2, 1, dtype=torch.bool),
