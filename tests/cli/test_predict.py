@@ -21,6 +21,14 @@ def records(capsys: pytest.CaptureFixture[str], *words: object) -> list[dict[str
     return answer
 
 
+def assert_alike(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
+    """Compare answers; batches of another size may differ in the last digits of fp32."""
+    assert [each["file_name"] for each in first] == [each["file_name"] for each in second]
+    for one, other in zip(first, second, strict=True):
+        assert one["keypoints"] == pytest.approx(other["keypoints"], abs=1e-2)
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
 def test_files_folders_and_patterns_answer_alike(
     small_onnx: Path, small_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -28,9 +36,9 @@ def test_files_folders_and_patterns_answer_alike(
     names = sorted(file.name for file in folder.iterdir())
     by_folder = records(capsys, small_onnx, folder, "--batch-size=5")
     assert [each["file_name"] for each in by_folder] == names
-    assert records(capsys, small_onnx, folder / "*.jpg", folder) == by_folder  # named twice, answered once
+    assert_alike(records(capsys, small_onnx, folder / "*.jpg", folder), by_folder)  # named twice, answered once
     monkeypatch.chdir(folder)
-    assert records(capsys, small_onnx, *names[:3]) == by_folder[:3]
+    assert_alike(records(capsys, small_onnx, *names[:3]), by_folder[:3])
 
 
 def test_results_are_in_coco_s_frame(small_onnx: Path, small_data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,7 +153,7 @@ def test_a_budget_ends_the_run_near_its_time(photographs: Path, tmp_path: Path) 
     states: list[Progress] = []
     config = config_of(photographs, epochs="auto", budget=6.0)
     train(config, tmp_path / "budget", watch=states.append)
-    assert states[-1].done == 1.0
+    assert states[-1].done > 0.8
     assert 6.0 <= states[-1].seconds < 40.0
     assert sum(state.done >= 1.0 for state in states) <= 2
 
