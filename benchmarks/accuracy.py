@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -34,7 +33,6 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=record.RESULTS, help="folder for the JSON")
     arguments = parser.parse_args()
     begun = record.facts()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `dekey train` does
     from dekey.training import train
 
     val = arguments.data / "val.json"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -53,7 +52,6 @@ def plain(arguments: argparse.Namespace) -> dict[str, float]:
 
 def ours(arguments: argparse.Namespace) -> dict[str, float]:
     """Time `dekey train` over the same network and data."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `dekey train` does
     from dekey.config import read_config
     from dekey.training import train
 

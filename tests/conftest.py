@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# As `dekey train` does, and before anything loads torch: threads that wait spinning starve each other on busy machines.
+# Before anything loads torch: threads that wait spinning starve each other where tests share the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parents[1]

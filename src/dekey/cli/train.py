@@ -111,9 +111,6 @@ def train_and_tell(config: Config, out: Path, *, resume: bool = False) -> RunRes
     import time
 
     check_before_torch(config, out, resume=resume)
-    # Threads of OpenMP that wait spinning take the cores from those that prepare batches, and from everybody else's
-    # programs: beside one busy process a step took twenty times as long. It must be set before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     message("loading torch")
     try:
         from dekey.training import train
