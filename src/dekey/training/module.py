@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -109,6 +109,7 @@ class TrainingModule(LightningModule):
         model: any `KeypointModel`.
         rounds: the data.
         lr, weight_decay, warmup, ema: see `dekey.config.OptimConfig`.
+        precision: "bf16" computes the forward pass in bf16 where torch's autocast finds that safe; weights stay fp32.
         seed: makes chance inside the network (dropout, stochastic depth) a function of the step.
         finish_round: called with the module and the round's row when a round is over; validates and saves.
         watch: called now and then with the state of things.
@@ -124,6 +125,7 @@ class TrainingModule(LightningModule):
         weight_decay: float,
         warmup: float,
         ema: float,
+        precision: Literal["fp32", "bf16"],
         seed: int,
         finish_round: Callable[[TrainingModule, Row], None],
         watch: Callable[[Progress], None] | None = None,
@@ -134,6 +136,7 @@ class TrainingModule(LightningModule):
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.rounds = rounds
         self.lr, self.weight_decay, self.warmup, self.ema, self.seed = lr, weight_decay, warmup, ema, seed
+        self.precision = precision
         self.step = 0
         self.best: float | None = None
         self.optimizer_state: dict[str, Any] | None = None
@@ -173,12 +176,18 @@ class TrainingModule(LightningModule):
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = rate
         torch.manual_seed(self.seed * 1_000_003 + self.step)
-        terms: dict[str, Tensor] = self.model.loss(batch)  # type: ignore[operator]
+        terms = self._loss(batch)
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total):
             raise DekeyError(self._not_finite(batch, terms))
         self._tally.add({"total": total, **terms}, len(batch))
         return total
+
+    def _loss(self, batch: Batch) -> dict[str, Tensor]:
+        # Lightning's own mixed precision refuses to clip the gradients of a fused optimiser; bf16 needs no scaling of them.
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            terms: dict[str, Tensor] = self.model.loss(batch)  # type: ignore[operator]
+        return terms
 
     def _not_finite(self, batch: Batch, terms: dict[str, Tensor]) -> str:
         guilty = [name for name, value in terms.items() if not torch.isfinite(value)]
@@ -186,7 +195,7 @@ class TrainingModule(LightningModule):
         self.model.eval()
         with torch.no_grad():
             for row, name in enumerate(batch.names):
-                alone: dict[str, Tensor] = self.model.loss(batch[row : row + 1])  # type: ignore[operator]
+                alone = self._loss(batch[row : row + 1])
                 if not all(torch.isfinite(value) for value in alone.values()):
                     images.append(name)
         self.model.train()

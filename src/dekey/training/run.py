@@ -94,6 +94,7 @@ class Run:
             weight_decay=config.optim.weight_decay,
             warmup=config.optim.warmup,
             ema=config.optim.ema,
+            precision=self.precision,
             seed=config.run.seed,
             finish_round=self._finish_round,
             watch=watch,
@@ -125,7 +126,7 @@ class Run:
         trainer = Trainer(
             accelerator="gpu" if self.device.type == "cuda" else "cpu",
             devices=1 if self.device.index is None else [self.device.index],
-            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
+            precision="32-true",
             max_epochs=-1,
             gradient_clip_val=config.optim.clip,
             logger=logs,
