@@ -35,6 +35,13 @@ def test_metadata_hold_the_whole_manifest() -> None:
     assert again.input_size == (64, 96)
 
 
+def test_a_file_of_before_detectors_says_what_it_always_said() -> None:
+    values = json.loads(WHOLE.to_metadata()[MANIFEST_KEY])
+    for name in ("objects", "finds_boxes", "object_threshold", "visibility_temperature"):
+        del values[name]
+    assert Manifest.from_metadata({MANIFEST_KEY: json.dumps(values)}, "x") == WHOLE
+
+
 @pytest.mark.parametrize(
     ("metadata", "expected"),
     [
@@ -53,6 +60,14 @@ def test_metadata_hold_the_whole_manifest() -> None:
         (changed(padding=float("nan")), "padding"),
         (changed(channel_order="BGR"), "channel_order"),
         (changed(fill=300), "fill"),
+        (changed(default_threshold=2), "default_threshold"),
+        (changed(objects=0), "objects"),
+        (changed(objects=10**6), "objects"),
+        (changed(object_threshold=1.1), "object_threshold"),
+        (changed(object_threshold=-0.1), "object_threshold"),
+        (changed(visibility_temperature=0), "visibility_temperature"),
+        (changed(objects=4), "a model of crops answers with one object for each box"),
+        (changed(finds_boxes=True), "a model of crops answers with one object for each box"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_one_sentence(metadata: dict[str, str], expected: str) -> None:

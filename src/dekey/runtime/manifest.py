@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
@@ -16,6 +16,7 @@ MANIFEST_VERSION = 1
 
 # A model file comes from anywhere: what it states must not make the reader take all memory.
 Length = Annotated[int, Field(ge=1, le=8192)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Manifest(BaseModel):
@@ -32,6 +33,11 @@ class Manifest(BaseModel):
         channel_order: order of the three colours in the input.
         frame: the coordinate convention of every number that goes in or comes out.
         default_threshold: score from which a keypoint is taken for found.
+        objects: N, the answers that the network gives for each input; padded with score 0.
+        finds_boxes: the boxes come from the network, and with them which class an object is of and where it lies; False
+            where boxes are given to the model or are the hull of its keypoints.
+        object_threshold: score from which an object is taken for found.
+        visibility_temperature: what the logits of visibility were divided by inside the graph; told for the record.
         architecture: what the network is built from; enough to build it again.
         metrics: figures on the data held out during training.
         origin: where the weights started, with what data and versions they were trained.
@@ -49,11 +55,23 @@ class Manifest(BaseModel):
     fill: int = Field(default=0, ge=0, le=255)
     channel_order: Literal["RGB"] = "RGB"
     frame: str = "continuous pixels: the top-left corner of the first pixel is (0, 0), its centre (0.5, 0.5)"
-    default_threshold: float = 0.2
+    default_threshold: Share = 0.2
+    objects: int = Field(default=1, ge=1, le=1000)
+    finds_boxes: bool = False
+    object_threshold: Share = 0.0
+    visibility_temperature: float = Field(default=1.0, gt=0)
     architecture: dict[str, Any]
     metrics: dict[str, float] = {}
     origin: dict[str, str] = {}
     licence: str = "not stated"
+
+    @model_validator(mode="after")
+    def _crops_hold_one_object(self) -> Manifest:
+        if self.region == "box" and (self.finds_boxes or self.objects > 1):
+            raise ValueError(
+                "a model of crops answers with one object for each box, expected objects 1 and no boxes of its own"
+            )
+        return self
 
     @property
     def schema_found(self) -> Schema:

@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dekey.data import OCCLUDED, UNLABELLED, VISIBLE, Dataset, Instances, Schema, geometry
-from dekey.data.geometry import Affine
+from dekey.data.geometry import Affine, Size
 from dekey.errors import DekeyError
 from dekey.runtime.backends import Arrays, Backend
 
 Advance = Callable[[int], None]
+
+WEAKEST = 0.01
+"""Score from which a detector's answers are measured: average precision needs the weak ones too, and below it lies noise."""
 
 
 class Predictor:
@@ -25,36 +28,49 @@ class Predictor:
     Args:
         backend: what runs the network.
         batch_size: crops that go through the network together.
+        threshold: score from which an object counts as found, for models that look at whole images; the model's own
+            where None.
 
     Attributes:
         manifest: what the model is.
         schema: what it finds.
+        threshold: score from which an object counts as found.
 
     Raises:
-        DekeyError: if `batch_size` is below 1.
+        DekeyError: if `batch_size` is below 1, or the threshold is none between 0 and 1 or does not apply.
     """
 
-    def __init__(self, backend: Backend, batch_size: int = 16) -> None:
+    def __init__(self, backend: Backend, batch_size: int = 16, threshold: float | None = None) -> None:
         if batch_size < 1:
             raise DekeyError(f"found a batch size of {batch_size}, expected 1 or more")
         self.backend = backend
         self.manifest = backend.manifest
         self.schema = self.manifest.schema_found
         self.batch_size = batch_size
+        if threshold is not None:
+            check_threshold(threshold)
+            if self.manifest.region == "box":
+                raise DekeyError(
+                    f"found a threshold of {threshold:g} for a model of crops, which answers each box; leave it out"
+                )
+        self.threshold = self.manifest.object_threshold if threshold is None else threshold
 
     def __call__(self, image: NDArray[np.uint8], boxes: NDArray[np.float64] | None = None) -> Instances:
         """Find the keypoints in one image.
 
         Args:
             image: (H0, W0, 3) uint8 RGB.
-            boxes: (N, 4) x1 y1 x2 y2 px of the objects; without them the whole image is the crop of one object.
+            boxes: (N, 4) x1 y1 x2 y2 px of the objects; without them the whole image is the crop of one object. A
+                detector finds the objects by itself and takes none.
 
         Returns:
-            N instances in image coordinates; `keypoint_scores` and `scores` in [0, 1].
+            Instances in image coordinates; `keypoint_scores` and `scores` in [0, 1]. One for each box given, else those
+            whose score is not below `threshold`. The boxes of a detector end at the border of the image; a keypoint that
+            its class lacks is NaN.
 
         Raises:
-            DekeyError: if the image is not (H0, W0, 3) uint8, the boxes are not (N, 4), or a box is not finite or has no
-                area.
+            DekeyError: if the image is not (H0, W0, 3) uint8, the boxes are not (N, 4), a box is not finite or has no
+                area, or the model is a detector and boxes are given.
         """
         return self.batch([image], None if boxes is None else [boxes])[0]
 
@@ -62,45 +78,65 @@ class Predictor:
         self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[NDArray[np.float64] | None] | None = None
     ) -> list[Instances]:
         """Find the keypoints in several images; see `__call__`. Always a list, one entry an image."""
+        return self._batch(images, boxes, self.threshold)
+
+    def _batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        boxes: Sequence[NDArray[np.float64] | None] | None,
+        threshold: float,
+    ) -> list[Instances]:
         given = [None] * len(images) if boxes is None else [None if one is None else _checked_boxes(one) for one in boxes]
         if len(given) != len(images):
             raise DekeyError(f"found boxes for {len(given)} images, expected {len(images)}; give one array (or None) an image")
+        if self.manifest.finds_boxes and any(one is not None for one in given):
+            raise DekeyError("found boxes for a model that finds the objects of an image by itself; give the image alone")
         crops = [self._crops(_checked_image(image), box) for image, box in zip(images, given, strict=True)]
         flat = [(image, affine) for image, affines in zip(images, crops, strict=True) for affine in affines]
         answers = self._run(flat)
         found = []
         for image, affines, own in zip(images, crops, given, strict=True):
             mine = [next(answers) for _ in affines]
-            found.append(self._instances(mine, affines, own, image.shape[:2]))
+            instances = self._instances(mine, affines, own)
+            if own is None:
+                instances = self._kept(instances, image.shape[:2], threshold)
+            found.append(instances)
         return found
 
     def predict_dataset(self, dataset: Dataset, advance: Advance | None = None) -> list[Instances]:
         """Find the keypoints of every annotated object of a data set.
 
         A model trained on crops is given the annotated boxes and labels, one answer an object (crowds left out); a model
-        trained on whole images gives one answer an image.
+        trained on whole images gives one answer an image; a detector gives every object with a score of `WEAKEST` or more,
+        whatever `threshold` is.
 
         Args:
-            dataset: what to look at; its schema must name the same keypoints. The classes are the data set's own.
+            dataset: what to look at; its schema must name the same keypoints. For a detector it must name the same classes
+                too; else the classes are the data set's own.
             advance: called with the number of images done.
 
         Returns:
             One Instances an image, in the order of the data set.
 
         Raises:
-            DekeyError: if the keypoints differ, an image cannot be read, or boxes are missing.
+            DekeyError: if keypoints or classes differ, an image cannot be read, or boxes are missing.
         """
         if dataset.schema.keypoints != self.schema.keypoints:
             raise DekeyError(
                 f"the data names the keypoints {_short(dataset.schema.keypoints)} but the model finds "
                 f"{_short(self.schema.keypoints)}; evaluate on data of the model's own schema"
             )
+        if self.manifest.finds_boxes and dataset.schema.classes != self.schema.classes:
+            raise DekeyError(
+                f"the data names the classes {_short(dataset.schema.classes)} but the model finds "
+                f"{_short(self.schema.classes)}; evaluate on data of the model's own schema"
+            )
         found: list[Instances] = []
         for start in range(0, len(dataset), self.batch_size):
             samples = [dataset[index] for index in range(start, min(start + self.batch_size, len(dataset)))]
             images = [sample.read_image() for sample in samples]
             if self.manifest.region == "image":
-                answers = self.batch(images)
+                answers = self._batch(images, None, WEAKEST if self.manifest.finds_boxes else 0.0)
             else:
                 truths = [sample.instances[~sample.instances.crowd] for sample in samples]
                 for sample, truth in zip(samples, truths, strict=True):
@@ -134,32 +170,44 @@ class Predictor:
             for row in range(len(part)):
                 yield {name: array[row] for name, array in arrays.items()}
 
-    def _instances(
-        self,
-        answers: Sequence[Arrays],
-        affines: Sequence[Affine],
-        boxes: NDArray[np.float64] | None,
-        size: tuple[int, int],
-    ) -> Instances:
+    def _instances(self, answers: Sequence[Arrays], affines: Sequence[Affine], boxes: NDArray[np.float64] | None) -> Instances:
+        """Carry the arrays of the views of one image back into the image, N objects a view."""
         count = len(self.schema.keypoints)
-        if not answers:
+        parts = []
+        for answer, affine in zip(answers, affines, strict=True):
+            inverse = geometry.invert(affine)
+            keypoints = geometry.apply(inverse, answer["keypoints"].astype(np.float64))
+            own = geometry.apply_to_boxes(inverse, answer["boxes"].astype(np.float64)) if self.manifest.finds_boxes else None
+            parts.append(
+                Instances.create(
+                    keypoints,
+                    boxes=geometry.hulls(keypoints) if own is None else own,
+                    labels=answer["labels"].astype(np.int64),
+                    visibility=np.where(answer["visibility"] >= 0.5, VISIBLE, OCCLUDED),
+                    scores=answer["scores"],
+                    keypoint_scores=answer["keypoint_scores"],
+                )
+            )
+        if not parts:
             return replace(Instances.empty(count), scores=np.zeros(0), keypoint_scores=np.zeros((0, count)))
-        inverses = [geometry.invert(affine) for affine in affines]
-        keypoints = np.concatenate(
-            [
-                geometry.apply(inverse, answer["keypoints"].astype(np.float64))
-                for answer, inverse in zip(answers, inverses, strict=True)
-            ]
-        )
-        visible = np.concatenate([answer["visibility"] for answer in answers]) >= 0.5
-        return Instances.create(
-            keypoints,
-            boxes=geometry.hulls(keypoints) if boxes is None else boxes,
-            labels=np.concatenate([answer["labels"] for answer in answers]).astype(np.int64),
-            visibility=np.where(visible, VISIBLE, OCCLUDED),
-            scores=np.concatenate([answer["scores"] for answer in answers]),
-            keypoint_scores=np.concatenate([answer["keypoint_scores"] for answer in answers]),
-        )
+        found = Instances.concatenate(parts, count)
+        return found if boxes is None else replace(found, boxes=boxes)
+
+    def _kept(self, found: Instances, size: Size, threshold: float) -> Instances:
+        """Drop what was not found; for a detector also end boxes at the border of the image (H0, W0) and drop padding."""
+        assert found.scores is not None
+        kept = found.scores >= threshold
+        if not self.manifest.finds_boxes:
+            return found[kept]
+        boxes = np.clip(found.boxes, 0.0, np.array([size[1], size[0], size[1], size[0]]))
+        # Score 0 is padding; a box wholly outside the image holds nothing of it.
+        kept &= (found.scores > 0) & np.isfinite(boxes).all(1) & (geometry.box_sizes(boxes) > 0).all(1)
+        found = replace(found, boxes=boxes)[kept]
+        if len(found) and not (found.labels.min() >= 0 and found.labels.max() < len(self.schema.classes)):
+            raise DekeyError(
+                f"the network answered with a class outside the {len(self.schema.classes)} of its schema; export the model again"
+            )
+        return with_labels(found, found.labels, self.schema)
 
 
 def with_labels(found: Instances, labels: NDArray[np.int64], schema: Schema) -> Instances:
@@ -179,6 +227,16 @@ def with_labels(found: Instances, labels: NDArray[np.int64], schema: Schema) -> 
         visibility=np.where(absent, UNLABELLED, found.visibility).astype(np.uint8),
         keypoint_scores=None if keypoint_scores is None else np.where(absent, 0.0, keypoint_scores),
     )
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuse what can be no score.
+
+    Raises:
+        DekeyError: if it is not a number from 0 to 1.
+    """
+    if not 0 <= threshold <= 1:
+        raise DekeyError(f"found a threshold of {threshold:g}, expected a score from 0 to 1")
 
 
 def _checked_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
