@@ -6,7 +6,6 @@ Source: cocodataset.org/#keypoints-eval and its evaluation code, pycocotools 2.0
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,9 +13,8 @@ from numpy.typing import NDArray
 
 from dekey.data import Instances, geometry
 from dekey.errors import DekeyError
+from dekey.metrics.precision import Record, averages, curves, record
 
-THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
-RECALLS: Final = np.linspace(0.0, 1.0, 101)
 # Sizes by the annotated area, px²; COCO counts keypoints of no object smaller than 32² as small, medium or large.
 AREA_RANGES: Final = {"all": (0.0, 1e10), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 MAX_FOUND: Final = 20
@@ -24,8 +22,6 @@ OKS_VALUES: Final = (
     "AP", "AP50", "AP75", "AP_medium", "AP_large", "AR", "AR50", "AR75", "AR_medium", "AR_large",
 )  # fmt: skip
 
-_LOW = np.array([low for low, _ in AREA_RANGES.values()])[:, None]
-_HIGH = np.array([high for _, high in AREA_RANGES.values()])[:, None]
 # COCO compares pixel indices of keypoints with continuous box edges; the half pixel keeps our number equal to its.
 _INDEX_SHIFT = 0.5
 
@@ -102,16 +98,6 @@ def object_areas(truth: Instances) -> tuple[NDArray[np.float64], NDArray[np.int6
     return areas, source
 
 
-@dataclass(frozen=True, eq=False)
-class _Record:
-    """One image and class: scores (D,) in falling order, outcome (A, T, D) 1 right, −1 wrong, 0 ignored; truths (A,)."""
-
-    image_id: int
-    scores: NDArray[np.float64]
-    outcome: NDArray[np.int8]
-    truths: NDArray[np.int64]
-
-
 class OksAveragePrecision:
     """Average precision and recall over OKS thresholds 0.5, 0.55 … 0.95, by COCO's rules.
 
@@ -132,7 +118,7 @@ class OksAveragePrecision:
         """
         self._sigmas = np.asarray(sigmas, dtype=np.float64)
         self._present = np.ones((class_count, self._sigmas.size), dtype=np.bool_) if present is None else present
-        self._records: list[list[_Record]] = [[] for _ in range(class_count)]
+        self._records: list[list[Record]] = [[] for _ in range(class_count)]
 
     def update(self, truth: Instances, found: Instances, image_id: int) -> None:
         """Add one image.
@@ -168,14 +154,8 @@ class OksAveragePrecision:
                 self._sigmas[columns],
                 truth.boxes[of_truth],
             )
-            with np.errstate(invalid="ignore"):
-                outside = (areas[of_truth] < _LOW) | (areas[of_truth] > _HIGH)
-            out = ignored[of_truth] | outside
-            hit, hit_ignored = _match(similarity.T, out, truth.crowd[of_truth])
-            extents = _extents(keypoints)
-            skipped = hit_ignored | (~hit & ((extents < _LOW) | (extents > _HIGH))[:, None])
-            outcome = np.where(skipped, 0, np.where(hit, 1, -1)).astype(np.int8)
-            self._records[label].append(_Record(image_id, scores[of_found], outcome, (~out).sum(1)))
+            own = (ignored[of_truth], truth.crowd[of_truth], areas[of_truth], _extents(keypoints))
+            self._records[label].append(record(image_id, scores[of_found], similarity.T, *own, AREA_RANGES))
 
     def merge(self, other: OksAveragePrecision) -> None:
         """Take in the images of another; raises DekeyError unless both have the same sigmas and classes."""
@@ -189,22 +169,11 @@ class OksAveragePrecision:
 
         A value is left out where no truth falls in its size range.
         """
-        return _values([self._curves(records) for records in self._records])
+        return _values(self._records)
 
     def compute_class(self, label: int) -> dict[str, float]:
         """Give the same for one class alone."""
-        return _values([self._curves(self._records[label])])
-
-    def _curves(self, records: Sequence[_Record]) -> list[tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
-        """Give per size range precision (T, 101) and recall (T,), or None where no truth falls in it."""
-        if not records:
-            return [None] * len(AREA_RANGES)
-        ordered = sorted(records, key=lambda record: record.image_id)
-        scores = np.concatenate([record.scores for record in ordered])
-        order = np.argsort(-scores, kind="stable")
-        outcome = np.concatenate([record.outcome for record in ordered], axis=2)[:, :, order]
-        truths = np.sum([record.truths for record in ordered], axis=0)
-        return [_precision_recall(outcome[row], int(count)) if count else None for row, count in enumerate(truths)]
+        return _values([self._records[label]])
 
 
 def _extents(keypoints: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -214,74 +183,6 @@ def _extents(keypoints: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isnan(areas), 0.0, areas)
 
 
-def _match(
-    similarity: NDArray[np.float64], ignored: NDArray[np.bool_], crowd: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Assign found objects, best score first, to truths, at all thresholds and size ranges at once.
-
-    Each takes the free truth of the greatest similarity at or above the threshold, an ignored one only where no other is
-    left; of equal ones the last. A crowd is never used up.
-
-    Args:
-        similarity: (D, N), rows by falling score.
-        ignored: (A, N).
-        crowd: (N,).
-
-    Returns:
-        Whether each found object got a truth, (A, T, D), and whether that truth is an ignored one.
-    """
-    found_count, truth_count = similarity.shape
-    ranges = ignored.shape[0]
-    hit = np.zeros((ranges, THRESHOLDS.size, found_count), dtype=np.bool_)
-    hit_ignored = np.zeros_like(hit)
-    limits = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]
-    # Whole numbers instead of similarities: their order is the same, ties go to the last, and counted truths lead.
-    rank = np.argsort(np.argsort(similarity, axis=1, kind="stable"), axis=1)
-    key = rank[:, None] + truth_count * ~ignored
-    free = np.ones((ranges, THRESHOLDS.size, truth_count), dtype=np.bool_)
-    range_index, threshold_index = np.ogrid[:ranges, : THRESHOLDS.size]
-    for index in range(found_count):
-        if not truth_count or similarity[index].max() < THRESHOLDS[0]:
-            continue
-        candidates = np.where(free & (similarity[index] >= limits), key[index][:, None], -1)
-        best = candidates.argmax(-1)
-        matched = candidates[range_index, threshold_index, best] >= 0
-        hit[..., index] = matched
-        hit_ignored[..., index] = matched & ignored[range_index, best]
-        free[range_index, threshold_index, best] &= ~(matched & ~crowd[best])
-    return hit, hit_ignored
-
-
-def _precision_recall(outcome: NDArray[np.int8], truth_count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give precision at the 101 recalls (T, 101) and the final recall (T,) from outcomes (T, D) by falling score."""
-    right = np.cumsum(outcome == 1, axis=1, dtype=np.float64)
-    wrong = np.cumsum(outcome == -1, axis=1, dtype=np.float64)
-    recall = right / truth_count
-    precision = right / (right + wrong + np.spacing(1))
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    interpolated = np.zeros((outcome.shape[0], RECALLS.size))
-    if not outcome.shape[1]:
-        return interpolated, np.zeros(outcome.shape[0])
-    for row in range(outcome.shape[0]):
-        places = np.searchsorted(recall[row], RECALLS, side="left")
-        reached = places < outcome.shape[1]
-        interpolated[row, reached] = precision[row, places[reached]]
-    return interpolated, recall[:, -1]
-
-
-def _values(classes: Sequence[list[tuple[NDArray[np.float64], NDArray[np.float64]] | None]]) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for row, name in enumerate(AREA_RANGES):
-        curves = [curve for curve in (one[row] for one in classes) if curve is not None]
-        if not curves:
-            continue
-        precision, recall = np.stack([curve[0] for curve in curves]), np.stack([curve[1] for curve in curves])
-        suffix = "" if name == "all" else f"_{name}"
-        values[f"AP{suffix}"], values[f"AR{suffix}"] = float(precision.mean()), float(recall.mean())
-        if name == "all":
-            for percent, threshold in (("50", 0), ("75", 5)):
-                values[f"AP{percent}"], values[f"AR{percent}"] = (
-                    float(precision[:, threshold].mean()),
-                    float(recall[:, threshold].mean()),
-                )
+def _values(classes: Sequence[Sequence[Record]]) -> dict[str, float]:
+    values = averages([curves(records, len(AREA_RANGES)) for records in classes], AREA_RANGES)
     return {name: values[name] for name in OKS_VALUES if name in values}
