@@ -24,6 +24,10 @@ PACKAGES = ("torch", "numpy", "onnxruntime", "timm", "lightning", "opencv-python
 # What decides which kernels a CPU gets; the rest of the list says nothing about speed here.
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 BUSY_LOAD = 0.5
+# Of a method that finds the objects by itself; average precision of keypoints takes sigmas, that of boxes boxes.
+DETECTION_VALUES = (
+    "AP", "AP50", "AP75", "AR", "box_AP", "box_AP50", "box_AP75", "box_AR", "found_share", "extra_found_per_image",
+)  # fmt: skip
 
 
 def cpu_flags() -> frozenset[str]:
@@ -141,7 +145,8 @@ def accuracy(
         epochs: passes over the training images.
         images_per_second: of training, data included.
         values: numbers of `dekey.metrics.evaluate` on the test split; ``nme`` (share of the square root of the truth box's
-            area), ``median_px`` and ``p90_px`` are taken.
+            area), ``median_px`` and ``p90_px`` are taken, and those of `DETECTION_VALUES` that are there go to the key
+            ``detection``.
         details: whatever else the run should be known by.
     """
     return {
@@ -156,6 +161,7 @@ def accuracy(
         "nme": _finite("nme", values),
         "median_px": _finite("median_px", values),
         "p90_px": _finite("p90_px", values),
+        "detection": {name: _finite(name, values) for name in DETECTION_VALUES if name in values},
         "details": dict(details),
     }
 
