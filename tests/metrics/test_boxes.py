@@ -12,7 +12,8 @@ import pytest
 from dekey.data import Instances
 from dekey.errors import DekeyError
 from dekey.metrics import BoxAveragePrecision
-from dekey.metrics.boxes import BOX_VALUES, box_areas, box_overlaps
+from dekey.metrics.boxes import BOX_VALUES, box_areas
+from dekey.metrics.matching import box_overlaps
 
 Coco = dict[str, Any]
 Results = list[dict[str, Any]]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dekey.data import Instances, geometry
 from dekey.errors import DekeyError
-from dekey.metrics.matching import has_box
+from dekey.metrics.matching import box_overlaps, has_box
 from dekey.metrics.precision import Record, averages, curves, record
 
 # Sizes by the annotated area, px².
@@ -27,33 +27,6 @@ BOX_VALUES: Final = (
     "box_AP", "box_AP50", "box_AP75", "box_AP_small", "box_AP_medium", "box_AP_large",
     "box_AR1", "box_AR10", "box_AR", "box_AR_small", "box_AR_medium", "box_AR_large",
 )  # fmt: skip
-
-
-def box_overlaps(
-    truth_boxes: NDArray[np.float64], found_boxes: NDArray[np.float64], crowd: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Compare every truth's box with every found one: intersection / union, or, of a crowd, intersection / found area.
-
-    Args:
-        truth_boxes: (N, 4) px.
-        found_boxes: (D, 4) px.
-        crowd: (N,).
-
-    Returns:
-        (N, D) in [0, 1]; 0 where either box is NaN or has no area.
-
-    >>> box_overlaps(np.array([[0.0, 0, 4, 4]] * 2), np.array([[2.0, 0, 6, 4]]), np.array([False, True])).round(3)
-    array([[0.333],
-           [0.5  ]])
-    """
-    with np.errstate(over="ignore", invalid="ignore"):  # what is found may lie anywhere
-        overlap = geometry.iou(truth_boxes, found_boxes)
-        if crowd.any():
-            low = np.maximum(truth_boxes[crowd, None, :2], found_boxes[None, :, :2])
-            high = np.minimum(truth_boxes[crowd, None, 2:], found_boxes[None, :, 2:])
-            shared = np.clip(high - low, 0, None).prod(-1)
-            overlap[crowd] = shared / np.maximum(geometry.box_sizes(found_boxes).prod(1), 1e-12)
-    return np.where(np.isfinite(overlap), overlap, 0.0)
 
 
 def box_areas(instances: Instances) -> NDArray[np.float64]:

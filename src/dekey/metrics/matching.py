@@ -23,7 +23,7 @@ class Pairs:
 
     Attributes:
         found_of_truth: (N,) int64 index of the found object paired with each truth, −1 where there is none.
-        extra: (D,) bool, the found object pairs with no truth and lies on no crowd or object without labelled keypoint.
+        extra: (D,) bool, the found object pairs with no truth, be it one that does not count.
     """
 
     found_of_truth: NDArray[np.int64]
@@ -35,28 +35,38 @@ def scored(truth: Instances) -> NDArray[np.bool_]:
     return ~truth.crowd & truth.labelled.any(1)
 
 
-def pair(truth: Instances, found: Instances, size: tuple[int, int]) -> Pairs:
+def pair(
+    truth: Instances,
+    found: Instances,
+    size: tuple[int, int],
+    *,
+    counts: NDArray[np.bool_] | None = None,
+    lone_pairs: bool = True,
+) -> Pairs:
     """Pair found objects with truths of the same class, one to one.
 
     Found objects choose in the order of falling score; each takes the free truth of the greatest overlap, which must be
     at least 0.5. Overlap is the IoU of the boxes, or, where either has none, of the upright hulls of the keypoints that
-    are labelled in the truth. A found object takes a crowd or an object without labelled keypoint only where no other
-    is left; such a pair counts nowhere, and a crowd can take many. Where an image has exactly one truth and one
-    found object of a class, they are a pair whatever the overlap.
+    are labelled in the truth; with the box of a crowd it is the share of the found box that lies within. A found object
+    takes a crowd or another truth that does not count only where no other is left; such a pair counts nowhere, and a
+    crowd can take many.
 
     Args:
         truth: N objects.
         found: D objects; without scores they choose in the order given.
         size: (H, W) px of the image.
+        counts: (N,) the truths that count; without it those that `scored` names.
+        lone_pairs: whether the only truth and the only found object of a class are a pair whatever their overlap.
     """
-    counts = scored(truth)
+    if counts is None:
+        counts = scored(truth)
     found_of_truth = np.full(len(truth), -1, dtype=np.int64)
     extra = np.ones(len(found), dtype=np.bool_)
     if not len(truth) or not len(found):
         return Pairs(found_of_truth, extra)
     overlap = overlaps(truth, found, size)
     overlap[truth.labels[:, None] != found.labels[None]] = -1.0
-    for label in np.unique(found.labels):
+    for label in np.unique(found.labels) if lone_pairs else ():
         of_truth, of_found = np.flatnonzero(truth.labels == label), np.flatnonzero(found.labels == label)
         if of_truth.size == 1 and of_found.size == 1:
             overlap[of_truth[0], of_found[0]] = 1.0
@@ -83,7 +93,7 @@ def overlaps(truth: Instances, found: Instances, size: tuple[int, int]) -> NDArr
     overlap = np.zeros((len(truth), len(found)))
     with np.errstate(over="ignore", invalid="ignore"):  # what is found may lie anywhere
         if not by_hull.all():
-            overlap = geometry.iou(truth.boxes, found.boxes)
+            overlap = box_overlaps(truth.boxes, found.boxes, truth.crowd)
         if by_hull.any():
             side = MINIMUM_HULL_SIDE * math.hypot(*size)
             rows, columns = np.nonzero(by_hull)
@@ -93,6 +103,33 @@ def overlaps(truth: Instances, found: Instances, size: tuple[int, int]) -> NDArr
                 for keypoints in (truth.keypoints[rows], found.keypoints[columns])
             ]
             overlap[rows, columns] = _iou_of_pairs(*hulls)
+    return np.where(np.isfinite(overlap), overlap, 0.0)
+
+
+def box_overlaps(
+    truth_boxes: NDArray[np.float64], found_boxes: NDArray[np.float64], crowd: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Compare every truth's box with every found one: intersection / union, or, of a crowd, intersection / found area.
+
+    Args:
+        truth_boxes: (N, 4) px.
+        found_boxes: (D, 4) px.
+        crowd: (N,).
+
+    Returns:
+        (N, D) in [0, 1]; 0 where either box is NaN or has no area.
+
+    >>> box_overlaps(np.array([[0.0, 0, 4, 4]] * 2), np.array([[2.0, 0, 6, 4]]), np.array([False, True])).round(3)
+    array([[0.333],
+           [0.5  ]])
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # what is found may lie anywhere
+        overlap = geometry.iou(truth_boxes, found_boxes)
+        if crowd.any():
+            low = np.maximum(truth_boxes[crowd, None, :2], found_boxes[None, :, :2])
+            high = np.minimum(truth_boxes[crowd, None, 2:], found_boxes[None, :, 2:])
+            shared = np.clip(high - low, 0, None).prod(-1)
+            overlap[crowd] = shared / np.maximum(geometry.box_sizes(found_boxes).prod(1), 1e-12)
     return np.where(np.isfinite(overlap), overlap, 0.0)
 
 

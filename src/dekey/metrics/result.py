@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.errors import DekeyError, nearest
+from dekey.metrics.failures import Failures
 
 _ARRAYS = ("errors", "normalisers")
+# Beginnings of the numbers that only a model which finds objects by itself is asked for.
+_OF_OBJECTS = ("box_", "occluded_")
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +23,7 @@ class Evaluation:
     Attributes:
         values: the defined numbers by name; see docs/concepts/metrics.md for each.
         notes: one sentence for every number that is not defined, under its name, and for what the numbers rest on, under
-            ``normaliser``, ``sigmas``, ``areas``, ``scores``, ``pairs``.
+            ``normaliser``, ``sigmas``, ``areas``, ``boxes``, ``scores``, ``pairs``, ``threshold``.
         normaliser: name of the length by which NME, PCK and its area divide.
         per_keypoint: the distance numbers and ``keypoints`` (how many are labelled) of each keypoint; a keypoint that is
             never labelled has no entry but a note ``per_keypoint.NAME``.
@@ -31,6 +34,9 @@ class Evaluation:
         errors: (M, K) px for the M objects of the data set; NaN where not labelled, not paired or not found.
         normalisers: (M,) px; NaN where an object has none.
         found_of_truth: (M,) int64, position within its image's found objects of each object's partner, −1 for none.
+        score_threshold: the score from which an object counted as found, outside average precision; 0 or less takes all.
+        boxes: whether the found boxes were the model's own and were measured.
+        failures: the kinds of mistakes, or None where they were not stored.
     """
 
     values: dict[str, float]
@@ -43,6 +49,9 @@ class Evaluation:
     errors: NDArray[np.float64] = field(repr=False)
     normalisers: NDArray[np.float64] = field(repr=False)
     found_of_truth: NDArray[np.int64] = field(repr=False)
+    score_threshold: float = 0.0
+    boxes: bool = False
+    failures: Failures | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> float:
         """Give one number.
@@ -62,8 +71,12 @@ class Evaluation:
         return name in self.values
 
     def sentences(self) -> list[str]:
-        """Give every note once, in order; numbers that lack the same thing share a sentence."""
-        return list(dict.fromkeys(self.notes.values()))
+        """Give every note once, in order; numbers that lack the same thing share a sentence.
+
+        Unless boxes were measured, why there are no numbers on boxes and occlusion is left out: nobody asked for them.
+        """
+        asked = (note for name, note in self.notes.items() if self.boxes or not name.startswith(_OF_OBJECTS))
+        return list(dict.fromkeys(asked))
 
     def to_dict(self, *, arrays: bool = True) -> dict[str, Any]:
         """Give plain lists and numbers, ready for JSON; NaN becomes None.
@@ -80,7 +93,11 @@ class Evaluation:
             "per_visibility": {name: dict(values) for name, values in self.per_visibility.items()},
             "per_class": {name: dict(values) for name, values in self.per_class.items()},
             "pck_curve": {"thresholds": thresholds.tolist(), "shares": shares.tolist()},
+            "score_threshold": self.score_threshold,
+            "boxes": self.boxes,
         }
+        if self.failures is not None:
+            result["failures"] = self.failures.to_dict(examples=arrays)
         if arrays:
             for name in _ARRAYS:
                 array: NDArray[np.float64] = getattr(self, name)
@@ -109,6 +126,9 @@ class Evaluation:
                 np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else 0),
                 np.array(stored.get("normalisers", []), dtype=np.float64),
                 np.array(stored.get("found_of_truth", []), dtype=np.int64),
+                float(stored.get("score_threshold", 0.0)),
+                bool(stored.get("boxes", False)),
+                Failures.from_dict(stored["failures"]) if "failures" in stored else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DekeyError(f"the stored evaluation is not whole ({error!r}); measure again with dekey evaluate") from error
