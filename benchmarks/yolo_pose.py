@@ -168,7 +168,7 @@ def predict(
 
 
 def best_threshold(dataset: Dataset, found: Sequence[Instances]) -> float:
-    """Choose the score of the greatest F1 of pairs, as `dekey.evaluate` pairs them, from 0.05 to 0.95 in steps of 0.05."""
+    """Choose the score of the greatest F1 of pairs, as `dekey.evaluate` pairs them; the lowest where all are alike."""
 
     def f1(threshold: float) -> float:
         values = dekey.evaluate(dataset, found, normaliser="sqrt_box_area", score_threshold=threshold).values
@@ -176,7 +176,7 @@ def best_threshold(dataset: Dataset, found: Sequence[Instances]) -> float:
         pairs = values.get("found_share", 0.0) * objects
         return 2 * pairs / max(pairs + extra + objects, 1)
 
-    thresholds: NDArray[np.float64] = np.arange(1, 20) / 20
+    thresholds: NDArray[np.float64] = np.concatenate([[WEAKEST, 0.005, 0.01, 0.02], np.arange(1, 20) / 20])
     return float(max(thresholds, key=lambda threshold: f1(float(threshold))))
 
 
@@ -241,6 +241,8 @@ def main() -> None:
     values = dekey.evaluate(
         test, found_test, sigmas=0.05, normaliser="sqrt_box_area", score_threshold=threshold, boxes=True
     ).values
+    if "nme" not in values:
+        raise SystemExit("the peer found no object of the test split at all; give it more minutes")
     changes = "".join(f", {change}" for change in arguments.set)
     payload = record.accuracy(
         arguments.data.name,
