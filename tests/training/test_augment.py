@@ -86,31 +86,60 @@ def test_kept_pictures_give_the_same_views_as_decoded_ones() -> None:
         views = [crops.draw(seed % 4, STRONG, np.random.default_rng(seed))[0] for crops in (kept, kept, decoded)]
         assert np.array_equal(views[0], views[1])
         assert np.array_equal(views[0], views[2])
-    assert len(kept._kept) == 4
-    assert not decoded._kept
+    assert len(kept._pictures._kept) == 4
+    assert not decoded._pictures._kept
 
 
 def test_the_memory_limit_holds() -> None:
     crops = CropSet(dataset_of(8), "box", (64, 64), memory=500_000)
     for index in range(8):
         crops.draw(index, Augment(), np.random.default_rng(0))
-    assert 0 < sum(part.nbytes for part, _ in crops._kept.values()) <= 500_000
+    assert 0 < sum(part.nbytes for part, _ in crops._pictures._kept.values()) <= 500_000
 
 
-@pytest.mark.parametrize("name", ["colour", "blur", "erase"])
+@pytest.mark.parametrize("name", ["colour", "blur", "erase", "cover"])
 def test_picture_changes_keep_shape_type_and_original(name: str) -> None:
     image = dotted(np.array([[20.0, 20], [40, 40], [30, 10]]), (64, 80))
     before = image.copy()
     augment = replace(Augment(), **{name: 1.0})
-    changed = [augment.change_picture(np.random.default_rng(seed), image) for seed in range(5)]
-    assert all(one.shape == image.shape and one.dtype == np.uint8 for one in changed)
-    assert any(not np.array_equal(one, image) for one in changed)
+    boxes = np.array([[10.0, 5, 50, 50]])
+    changed = [augment.change_picture(np.random.default_rng(seed), image, boxes) for seed in range(5)]
+    assert all(one.shape == image.shape and one.dtype == np.uint8 for one, _ in changed)
+    assert any(not np.array_equal(one, image) for one, _ in changed)
     assert np.array_equal(image, before)
+    for one, covered in changed:
+        assert (covered is not None) == (name in ("erase", "cover"))
+        if covered is not None:
+            assert np.array_equal(one[~covered], image[~covered])
+
+
+def test_aimed_occluders_lie_on_their_object() -> None:
+    image, boxes = np.zeros((64, 80, 3), np.uint8), np.array([[10.0, 5, 50, 50], [55, 30, 75, 60]])
+    for seed in range(20):
+        _, covered = Augment(cover=1.0).change_picture(np.random.default_rng(seed), image, boxes)
+        assert covered is not None
+        for x1, y1, x2, y2 in boxes.astype(int):
+            assert 0.03 < covered[y1:y2, x1:x2].mean() < 0.6
+        assert Augment(cover=1.0).change_picture(np.random.default_rng(seed), image)[1] is None
+
+
+@pytest.mark.parametrize("augment", [Augment(erase=1.0), Augment(cover=1.0)])
+def test_labels_know_what_is_covered(augment: Augment) -> None:
+    crops = CropSet(dataset_of(), "box", (64, 64), padding=1.2)
+    occluded = 0
+    for seed in range(40):
+        shown, instance, _ = crops.draw(seed % 4, augment, np.random.default_rng(seed))
+        plain, truth, _ = crops.draw(seed % 4, Augment(), np.random.default_rng(seed))
+        x, y = np.floor(instance.keypoints[0]).astype(int).T
+        changed = (shown[y, x] != plain[y, x]).any(-1)
+        np.testing.assert_array_equal(instance.visibility[0], np.where(changed, 1, truth.visibility[0]))
+        occluded += changed.sum()
+    assert occluded > 5
 
 
 def test_the_same_chance_gives_the_same_view() -> None:
     crops = CropSet(dataset_of(), "box", (64, 64))
-    augment = Augment(rotate=30, scale=0.3, shift=0.1, flip=0.5, colour=0.5, blur=0.5, erase=0.5)
+    augment = Augment(rotate=30, scale=0.3, shift=0.1, flip=0.5, colour=0.5, blur=0.5, erase=0.5, cover=0.5)
     first, second = (crops.draw(1, augment, np.random.default_rng(9)) for _ in range(2))
     assert np.array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1].keypoints, second[1].keypoints)

@@ -1,4 +1,4 @@
-"""Augmentation: one affine drawn and applied once, then colour, blur and erased patches on the small picture."""
+"""Augmentation: one affine drawn and applied once, then colour, blur and occluders on the small picture."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dekey.data import geometry
 from dekey.data.geometry import Affine
 from dekey.data.instances import Instances
+from dekey.training.cover import cover_picture, places_on, random_place
 
 _GREY = np.array([0.299, 0.587, 0.114])
 
@@ -22,12 +23,13 @@ class Augment:
 
     Attributes:
         rotate: largest turn, degrees to either side; 180 for objects seen from above.
-        scale: largest change of size; 0.3 draws from 1/1.3 to 1.3.
+        scale: largest change of size, as likely down as up; 0.3 draws from 1/1.3 to 1.3.
         shift: largest shift, as a share of the input's size.
         flip: chance of a left-right flip; only where the schema knows the mirror pairs.
         colour: strength of brightness, contrast, saturation and tint changes, 0 to 1.
         blur: chance of a Gaussian blur.
-        erase: chance that patches of the picture are painted over.
+        erase: chance that one to three occluders lie anywhere in the picture.
+        cover: chance of each object that an occluder hides 5 to 40 % of its box.
     """
 
     rotate: float = 0.0
@@ -37,6 +39,7 @@ class Augment:
     colour: float = 0.0
     blur: float = 0.0
     erase: float = 0.0
+    cover: float = 0.0
 
     def draw_affine(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Affine, bool]:
         """Draw how the input frame is bent.
@@ -61,15 +64,37 @@ class Augment:
         )
         return (geometry.compose(bent, geometry.mirror(width)) if flipped else bent), flipped
 
-    def change_picture(self, rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Change colours, blur and erase; the geometry stays. Image (H, W, 3) uint8 RGB in and out."""
+    def change_picture(
+        self,
+        rng: np.random.Generator,
+        image: NDArray[np.uint8],
+        boxes: NDArray[np.float64] | None = None,
+        other: NDArray[np.uint8] | None = None,
+        other_boxes: NDArray[np.float64] | None = None,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """Change colours, blur and cover parts of a picture; the geometry stays. Its labels belong through `cover_labels`.
+
+        Args:
+            rng: source of chance; the same state gives the same view.
+            image: (H, W, 3) uint8 RGB, left as it is.
+            boxes: (N, 4) x1 y1 x2 y2 px of the objects in the picture, for occluders that aim at them; nothing that shows most
+                of one of them is used as an occluder.
+            other: (H2, W2, 3) uint8 RGB, a second picture to cut occluders from.
+            other_boxes: (M, 4) px of the objects in `other`.
+
+        Returns:
+            The picture, and which of its pixels are covered, (H, W) bool, or None where none is.
+        """
         if self.colour:
             image = self._recolour(rng, image)
         if rng.random() < self.blur:
             image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))  # type: ignore[assignment]
-        if rng.random() < self.erase:
-            image = _erase(rng, image)
-        return image
+        size = image.shape[0], image.shape[1]
+        places = [random_place(rng, size) for _ in range(rng.integers(1, 4))] if rng.random() < self.erase else []
+        places += places_on(rng, boxes, size, self.cover)
+        if not places:
+            return image, None
+        return cover_picture(rng, image, places, boxes, other, other_boxes)
 
     def _recolour(self, rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Apply one 3×4 colour matrix: saturation, then contrast about mid-grey with a tint, then brightness."""
@@ -100,16 +125,3 @@ def flip_labels(instances: Instances, mirror: NDArray[np.int64]) -> Instances:
 def _bell(rng: np.random.Generator) -> float:
     """Draw from (−1, 1), small values more often than large ones."""
     return float((rng.random() + rng.random()) - 1)
-
-
-def _erase(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Paint one to three rectangles, each up to a twelfth of the picture, with one colour or with noise."""
-    image = image.copy()
-    height, width = image.shape[:2]
-    for _ in range(rng.integers(1, 4)):
-        area, aspect = rng.uniform(0.01, 0.08) * height * width, math.exp(rng.uniform(-1, 1))
-        tall, wide = min(int(math.sqrt(area * aspect)), height - 1), min(int(math.sqrt(area / aspect)), width - 1)
-        top, left = rng.integers(0, height - tall), rng.integers(0, width - wide)
-        colour = rng.integers(0, 256, 3) if rng.random() < 0.7 else rng.integers(0, 256, (tall, wide, 3))
-        image[top : top + tall, left : left + wide] = colour
-    return image
