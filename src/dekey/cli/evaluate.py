@@ -9,7 +9,7 @@ from pathlib import Path
 from dekey.cli.console import Progress
 from dekey.errors import DekeyError
 
-HELP = "Measure a model on labelled images: pixel error, PCK, NME, and OKS-AP where sigmas are stated."
+HELP = "Measure a model on labelled images: pixel error, PCK, NME, OKS-AP where sigmas are stated, box AP of found boxes."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", metavar="DIR", help="folder where the image names start (default: beside the label file)")
     parser.add_argument("--sigmas", metavar="S", help="OKS constants: one number, or one a keypoint with commas between")
     parser.add_argument("--normaliser", metavar="N", help="what PCK and NME divide by, such as box_diagonal or a:b")
+    parser.add_argument(
+        "--threshold", metavar="SCORE", type=float, help="score from which an object counts as found (default: the model's)"
+    )
     parser.add_argument("--out", metavar="FILE", help="write the figures there (default: standard output)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="crops at once (default: 16)")
+    parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="crops or images at once (default: 16)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_batch_size(arguments.batch_size)
     check_target(arguments.out)
+    check_threshold(arguments.threshold)
     sigmas = None if arguments.sigmas is None else parse_sigmas(arguments.sigmas)
     with Progress(f"reading {Path(arguments.data).name}"):
         dataset = dekey.read(arguments.data, images=arguments.images)
@@ -44,9 +48,23 @@ def run(arguments: argparse.Namespace) -> int:
         predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size)
     with Progress("predicting", total=len(dataset), unit="images") as progress:
         found = predictor.predict_dataset(dataset, progress.advance)
-    evaluation = dekey.evaluate(dataset, found, sigmas=sigmas, normaliser=arguments.normaliser)
+    manifest = predictor.manifest
+    evaluation = dekey.evaluate(
+        dataset,
+        found,
+        sigmas=sigmas,
+        normaliser=arguments.normaliser,
+        score_threshold=manifest.object_threshold if arguments.threshold is None else arguments.threshold,
+        boxes=manifest.finds_boxes,
+    )
     write_output(json.dumps(evaluation.to_dict(arrays=False), indent=2, ensure_ascii=False), arguments.out)
     return 0
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raise DekeyError unless the score threshold is left open or lies between 0 and 1."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise DekeyError(f"found --threshold {threshold:g}, expected a score between 0 and 1, such as 0.3")
 
 
 def parse_sigmas(text: str) -> list[float]:

@@ -10,6 +10,7 @@ from dekey.draw import palette
 from dekey.files import replaced
 from dekey.report import sections, wording
 from dekey.report.contents import Report
+from dekey.report.mistakes import mistakes
 from dekey.report.pictures import MAX_AUGMENTED, TILE, Picture, evenly, example_pictures, heatmap_pictures
 
 _FOLDER = Path(__file__).parent
@@ -58,6 +59,7 @@ def render(report: Report) -> str:
         pretrained=report.pretrained,
         headline=sections.headline(report.evaluation, report.baseline),
         results=results,
+        mistakes=mistakes(report),
         keypoints=sections.keypoints(report),
         examples=sections.examples(report),
         curves=sections.learning_curves(report.log),

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dekey.data import Dataset, Instances, Schema, geometry
-from dekey.draw import draw_heatmaps, draw_instances, palette
+from dekey.data import Dataset, Instances, Points, Schema, geometry
+from dekey.draw import draw_heatmaps, draw_instances, draw_points, palette
 from dekey.errors import DekeyError
 from dekey.metrics import Evaluation
 from dekey.report.contents import HeatmapExample, Image
@@ -124,26 +124,76 @@ def _cut_out(held_out: Dataset, found: Instances, evaluation: Evaluation, row: R
         image = sample.read_image()
     except DekeyError as error:
         return Picture("", sample.name, str(error))
-    found_of_truth = evaluation.found_of_truth[held_out.starts[row.image] : held_out.starts[row.image + 1]]
+    found, found_of_truth = counted(held_out, found, evaluation, row.image)
     partner = int(found_of_truth[own])
-    region = _region(sample.instances[own : own + 1], found[partner : partner + 1] if partner >= 0 else None, sample.size)
+    region = region_around(sample.instances[own : own + 1], found[partner : partner + 1] if partner >= 0 else None, sample.size)
+    drawn = cut(image, region, TILE, found, held_out.schema, sample.instances, found_of_truth)
+    return Picture(jpeg_uri(drawn, _TILE_BYTES), sample.name, caption, drawn.shape[1], drawn.shape[0])
+
+
+def counted(held_out: Dataset, found: Instances, evaluation: Evaluation, image: int) -> tuple[Instances, NDArray[np.int64]]:
+    """Leave out what lies below the score threshold of the measurement.
+
+    Args:
+        held_out: the data set.
+        found: all that was found in the image.
+        evaluation: of the data set, with arrays.
+        image: position of the image.
+
+    Returns:
+        The D found objects that count, and for each truth of the image the position of its partner in them, −1 for none.
+    """
+    partners = evaluation.found_of_truth[held_out.starts[image] : held_out.starts[image + 1]]
+    if evaluation.score_threshold <= 0 or found.scores is None:
+        return found, partners
+    above = np.flatnonzero(found.scores >= evaluation.score_threshold)
+    place = np.full(len(found) + 1, -1, dtype=np.int64)  # the last one stands for no partner
+    place[above] = np.arange(len(above))
+    return found[above], place[partners]
+
+
+def cut(
+    image: Image,
+    region: NDArray[np.float64],
+    side: int,
+    found: Instances,
+    schema: Schema,
+    truth: Instances,
+    found_of_truth: NDArray[np.int64],
+    ringed: NDArray[np.float64] | None = None,
+) -> Image:
+    """Cut a region (4,) px out of an image, bring its longer side to `side` px, and draw truth and found onto it.
+
+    Args:
+        image: (H0, W0, 3) uint8 RGB.
+        region: x1, y1, x2, y2 px.
+        side: px.
+        found: D objects, px of the image.
+        schema: names and edges.
+        truth: T objects, px of the image.
+        found_of_truth: (T,) position of each one's partner in `found`, −1 for none.
+        ringed: (P, 2) px of the image, points to draw a ring around.
+    """
     width, height = region[2] - region[0], region[3] - region[1]
-    factor = TILE / max(width, height)
+    factor = side / max(width, height)
     size = max(round(height * factor), 1), max(round(width * factor), 1)
     image_to_tile = geometry.crop(region, size)
     tile = geometry.warp(image, image_to_tile, size, fill=128)
     drawn = draw_instances(
         tile,
         found.mapped(image_to_tile),
-        held_out.schema,
-        truth=sample.instances.mapped(image_to_tile),
+        schema,
+        truth=truth.mapped(image_to_tile),
         found_of_truth=found_of_truth,
         text=False,
     )
-    return Picture(jpeg_uri(drawn, _TILE_BYTES), sample.name, caption, drawn.shape[1], drawn.shape[0])
+    if ringed is not None:
+        ones = np.ones(len(ringed))
+        drawn = draw_points(drawn, Points(geometry.apply(image_to_tile, ringed), ones, sizes=ones * 0.1 * side))
+    return drawn
 
 
-def _region(truth: Instances, found: Instances | None, size: tuple[int, int]) -> NDArray[np.float64]:
+def region_around(truth: Instances, found: Instances | None, size: tuple[int, int]) -> NDArray[np.float64]:
     """Give the box (4,) px to show: box and keypoints of the object and of its partner, if not far off, with a margin."""
     box = _extent(truth)
     if box is None:

@@ -35,6 +35,19 @@ _COLUMNS = {
     "pck@0.05": "PCK@0.05",
     "pck@0.1": "PCK@0.1",
     "AP": "AP",
+    "box_AP": "box AP",
+}
+_HEADLINE = {
+    "median_px": "median error",
+    "nme": "normalised mean error",
+    "pck@0.1": "of keypoints within 0.1 (PCK)",
+    "AP": "OKS average precision",
+}
+_HEADLINE_OF_OBJECTS = {
+    "box_AP": "box average precision",
+    "AP": "OKS average precision",
+    "found_share": "of objects found",
+    "median_px": "median error",
 }
 
 
@@ -76,18 +89,15 @@ class Examples:
 
 
 def headline(evaluation: Evaluation | None, baseline: Evaluation | None) -> list[Headline]:
-    """Choose the numbers to set large: median error, NME, PCK, and AP where it is defined."""
+    """Choose the numbers to set large: median error, NME, PCK, and AP where it is defined; of found objects their AP."""
     shown = []
-    for name, label in (
-        ("median_px", "median error"),
-        ("nme", "normalised mean error"),
-        ("pck@0.1", "of keypoints within 0.1 (PCK)"),
-        ("AP", "OKS average precision"),
-    ):
+    of_objects = evaluation is not None and evaluation.boxes
+    for name, label in (_HEADLINE_OF_OBJECTS if of_objects else _HEADLINE).items():
         if evaluation is None or name not in evaluation.values:
             continue
         unit = " px" if name == "median_px" else ""
-        known = baseline is not None and name in baseline.values
+        # The mean pose is told where the objects are: beside a model that is not, only its error says anything.
+        known = baseline is not None and name in baseline.values and (not of_objects or name == "median_px")
         shown.append(
             Headline(
                 label,
@@ -118,6 +128,8 @@ def results(report: Report) -> Section:
         charts.append(Chart(chart, f"PCK: how many labelled keypoints are found within a distance, in {unit}."))
     else:
         sentences.append("There is no PCK curve: no labelled keypoint has a normaliser.")
+    if evaluation.boxes:
+        tables += _by_size(evaluation)
     grouped = {"By visibility of the true keypoint": evaluation.per_visibility, "By class": evaluation.per_class}
     for title, groups in grouped.items():
         if groups:
@@ -125,6 +137,19 @@ def results(report: Report) -> Section:
     if not evaluation.per_visibility:
         sentences.append("No keypoint is labelled, so nothing is listed by visibility.")
     return Section(charts, tables, sentences)
+
+
+def _by_size(evaluation: Evaluation) -> list[Table]:
+    """Give the average precisions of small, medium and large objects; no table where none is defined."""
+    spans = {"small": "below 32² px²", "medium": "32² to 96² px²", "large": "96² px² or more"}
+    columns = {"box_AP": "box AP", "box_AR": "box AR", "AP": "OKS-AP", "AR": "OKS-AR"}
+    values = {name: {key: evaluation.values.get(f"{key}_{name}") for key in columns} for name in spans}
+    rows = [
+        (f"{name}, {spans[name]}", *(wording.DASH if value is None else wording.number(value) for value in row.values()))
+        for name, row in values.items()
+        if any(value is not None for value in row.values())
+    ]
+    return [Table("By size (annotated area)", ("", *columns.values()), rows)] if rows else []
 
 
 def _grouped(title: str, groups: Mapping[str, Mapping[str, float]]) -> Table:

@@ -40,12 +40,27 @@ _LABELS = {
     "AR75": "AR at OKS 0.75",
     "AR_medium": "AR of objects of 32² to 96² px²",
     "AR_large": "AR of objects above 96² px²",
+    "box_AP": "box average precision (AP)",
+    "box_AP50": "box AP at IoU 0.5",
+    "box_AP75": "box AP at IoU 0.75",
+    "box_AP_small": "box AP of objects below 32² px²",
+    "box_AP_medium": "box AP of objects of 32² to 96² px²",
+    "box_AP_large": "box AP of objects above 96² px²",
+    "box_AR1": "box average recall with one answer an image",
+    "box_AR10": "box average recall with ten answers an image",
+    "box_AR": "box average recall (AR)",
+    "box_AR_small": "box AR of objects below 32² px²",
+    "box_AR_medium": "box AR of objects of 32² to 96² px²",
+    "box_AR_large": "box AR of objects above 96² px²",
+    "occluded_precision": "keypoints called occluded that are (precision)",
+    "occluded_recall": "occluded keypoints that are called so (recall)",
+    "occluded_f1": "occlusion, F1",
     "images": "images",
     "objects": "objects",
     "keypoints": "labelled keypoints",
     "extra_found_per_image": "objects found beside the annotated ones, per image",
 }
-_SHARES = ("nme", "found_share", "found_keypoint_share")
+_SHARES = ("nme", "found_share", "found_keypoint_share", "occluded_precision", "occluded_recall")
 _COUNTS = ("images", "objects", "keypoints")
 
 
@@ -116,14 +131,21 @@ def summary(held_out: Dataset, evaluation: Evaluation | None, baseline: Evaluati
     if evaluation is None:
         return [f"Nothing was measured on the {images}."]
     values = evaluation.values
+    lines = _objects_found(images, evaluation) if evaluation.boxes and "found_share" in values else []
     if "median_px" not in values:
         reason = evaluation.notes.get("median_px", "no keypoint is both labelled and found")
-        return [sentence(f"on {images} there is no error to state: {reason}")]
-    lines = [
-        f"On {images} that training never saw, with {counted(round(values['objects']), 'object')} and "
-        f"{counted(round(values['keypoints']), 'labelled keypoint')}, the median error is {number(values['median_px'])} px"
+        lines.append(sentence(f"on {images} there is no error to state: {reason}"))
+        return _unbroken(lines)
+    where = (
+        f"Over the {counted(round(values['keypoints'] * values['found_keypoint_share']), 'labelled keypoint')} found with them"
+        if lines
+        else f"On {images} that training never saw, with {counted(round(values['objects']), 'object')} and "
+        f"{counted(round(values['keypoints']), 'labelled keypoint')}"
+    )
+    lines.append(
+        f"{where}, the median error is {number(values['median_px'])} px"
         + (f"; 90 % of the errors are below {number(values['p90_px'])} px." if "p90_px" in values else ".")
-    ]
+    )
     if "nme" in values and evaluation.normaliser != "pixels":
         parts = f"The normalised mean error is {share(values['nme'])} of {normaliser_words(evaluation.normaliser)}"
         if "pck@0.1" in values:
@@ -144,7 +166,30 @@ def summary(held_out: Dataset, evaluation: Evaluation | None, baseline: Evaluati
         else:
             words += "."
         lines.append(words)
-    # A number stays on the line of its unit.
+    return _unbroken(lines)
+
+
+def _objects_found(images: str, evaluation: Evaluation) -> list[str]:
+    """Say how many objects were found and invented, and the average precisions that are defined."""
+    values = evaluation.values
+    objects, invented = round(values["objects"]), values.get("extra_found_per_image", 0.0)
+    found = round(values["found_share"] * objects)
+    words = (
+        f"On {images} that training never saw, {found:,} of {counted(objects, 'object')} were found "
+        f"({share(values['found_share'])}), and {number(invented)} per image were invented"
+    )
+    if evaluation.score_threshold > 0:
+        words += f"; an object counts as found from a score of {number(evaluation.score_threshold, 2)} on"
+    kinds = {"box_AP": "of boxes", "AP": "of poses (OKS)"}
+    precisions = [f"{number(values[key])} {kind}" for key, kind in kinds.items() if key in values]
+    lines = [words + "."]
+    if precisions:
+        lines.append(f"The average precision is {' and '.join(precisions)}.")
+    return lines
+
+
+def _unbroken(lines: list[str]) -> list[str]:
+    """Keep every number on the line of its unit."""
     return [re.sub(r"(?<=\d) (?=px|%)", "\u00a0", line) for line in lines]
 
 
