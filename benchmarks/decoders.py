@@ -208,6 +208,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the training")
     parser.add_argument("--results", type=Path, default=record.RESULTS, help="folder for the JSON")
     arguments = parser.parse_args()
+    if arguments.train and not (arguments.train / "test.json").is_file():
+        parser.error(f"found no test.json in {arguments.train}; name a folder with train.json and test.json")
+    # accuracy.py puts settings into the name of its file, and would say so only after the training.
+    for change in arguments.set:
+        if not all(letter.isalnum() or letter in "-_.=" for letter in change):
+            parser.error(f"'{change}' cannot be part of a file name; use letters, digits, '-', '_', '.' and '='")
     begun = record.facts()
     backbone = build_backbone(arguments.backbone).eval()
     with torch.no_grad():
