@@ -177,6 +177,6 @@ def test_of_equal_scores_the_finer_view_tells_the_place() -> None:
 
 
 def test_only_borders_inside_the_image_cut() -> None:
-    views = seen([[-20, 0, 640, 1000], [360, 360, 1000.2, 1100]])
+    views = seen(np.array([[-20.0, 0, 640, 1000], [360, 360, 1000.2, 1100]]))
     boxes = np.array([[0.0, 0, 640, 1000], [360, 380, 1000, 1000]])
     assert views.cut(boxes).tolist() == [[False, False, True, False], [True, True, False, False]]

@@ -85,10 +85,13 @@ def _check_graph(session: Any, manifest: Manifest, path: str) -> None:
     keypoints = len(manifest.schema_found.keypoints)
     shape = shapes.get("keypoints", ())
     # An exporter may leave a length open, which is then a name; a stated one must fit.
-    fits = len(shape) == 4 and (not isinstance(shape[2], int) or shape[2] == keypoints)
+    fits = len(shape) == 4 and all(
+        not isinstance(length, int) or length == stated
+        for length, stated in zip(shape[1:3], (manifest.objects, keypoints), strict=True)
+    )
     if inputs != expected or not shapes.keys() >= set(OUTPUTS) or not fits:
         height, width = manifest.input_size
         raise DekeyError(
-            f"the graph in {path} does not fit its manifest (uint8 {INPUT} of {width}x{height} px in, {keypoints} keypoints "
-            "out); the file was changed, export again"
+            f"the graph in {path} does not fit its manifest (uint8 {INPUT} of {width}x{height} px in, {manifest.objects} objects "
+            f"of {keypoints} keypoints out); the file was changed, export again"
         )

@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from dekey.data import OCCLUDED, UNLABELLED, VISIBLE, Dataset, Instances, Schema, geometry
 from dekey.data.geometry import Affine, Size
+from dekey.data.suppress import Views, merged
 from dekey.errors import DekeyError
 from dekey.runtime.backends import Arrays, Backend
+from dekey.runtime.views import check_views, views
 
 Advance = Callable[[int], None]
 
@@ -30,6 +32,10 @@ class Predictor:
         batch_size: crops that go through the network together.
         threshold: score from which an object counts as found, for models that look at whole images; the model's own
             where None.
+        tiles: side px of squares that a detector is shown one by one besides the whole image, for small objects.
+        overlap: share of a tile's side by which neighbours overlap; objects up to that size lie whole in one of them.
+        scales: how many times as large as when fitted into the input a detector is shown the image, see
+            `dekey.runtime.views`; the whole image once where empty.
 
     Attributes:
         manifest: what the model is.
@@ -37,10 +43,18 @@ class Predictor:
         threshold: score from which an object counts as found.
 
     Raises:
-        DekeyError: if `batch_size` is below 1, or the threshold is none between 0 and 1 or does not apply.
+        DekeyError: if `batch_size` is below 1, or threshold, tiles, overlap or scales are out of range or do not apply.
     """
 
-    def __init__(self, backend: Backend, batch_size: int = 16, threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        batch_size: int = 16,
+        threshold: float | None = None,
+        tiles: int | None = None,
+        overlap: float = 0.2,
+        scales: Sequence[float] = (),
+    ) -> None:
         if batch_size < 1:
             raise DekeyError(f"found a batch size of {batch_size}, expected 1 or more")
         self.backend = backend
@@ -53,6 +67,13 @@ class Predictor:
                 raise DekeyError(
                     f"found a threshold of {threshold:g} for a model of crops, which answers each box; leave it out"
                 )
+        check_views(tiles, overlap, scales)
+        if not self.manifest.finds_boxes and (tiles is not None or len(scales)):
+            what = "crop" if self.manifest.region == "box" else "image"
+            raise DekeyError(
+                f"found tiles or scales for a model of one object for each {what}, which takes neither; leave them out"
+            )
+        self.tiles, self.overlap, self.scales = tiles, overlap, tuple(scales)
         self.threshold = self.manifest.object_threshold if threshold is None else threshold
 
     def __call__(self, image: NDArray[np.uint8], boxes: NDArray[np.float64] | None = None) -> Instances:
@@ -99,7 +120,11 @@ class Predictor:
             mine = [next(answers) for _ in affines]
             instances = self._instances(mine, affines, own)
             if own is None:
-                instances = self._kept(instances, image.shape[:2], threshold)
+                # Weak answers are merged too, so that what is measured and what is shown differ by the threshold alone.
+                if self.manifest.finds_boxes:
+                    instances = self._distinct(instances, affines, image.shape[:2], min(WEAKEST, threshold))
+                assert instances.scores is not None
+                instances = instances[instances.scores >= threshold]
             found.append(instances)
         return found
 
@@ -151,7 +176,7 @@ class Predictor:
 
     def _crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64] | None) -> list[Affine]:
         if boxes is None:
-            return [geometry.letterbox(image.shape[:2], self.manifest.input_size)]
+            return views(image.shape[:2], self.manifest.input_size, self.tiles, self.overlap, self.scales)
         sizes = geometry.box_sizes(boxes)
         wrong = np.flatnonzero(~(np.isfinite(boxes).all(1) & (sizes > 0).all(1)))
         if wrong.size:
@@ -193,21 +218,34 @@ class Predictor:
         found = Instances.concatenate(parts, count)
         return found if boxes is None else replace(found, boxes=boxes)
 
-    def _kept(self, found: Instances, size: Size, threshold: float) -> Instances:
-        """Drop what was not found; for a detector also end boxes at the border of the image (H0, W0) and drop padding."""
+    def _distinct(self, found: Instances, affines: Sequence[Affine], size: Size, weakest: float) -> Instances:
+        """Drop padding and noise of a detector, end boxes at the border of the image, give one answer for each object.
+
+        Args:
+            found: the answers of all views, equally many for each.
+            affines: image_to_input of each view.
+            size: (H0, W0) px of the image.
+            weakest: score below which answers are dropped.
+        """
         assert found.scores is not None
-        kept = found.scores >= threshold
-        if not self.manifest.finds_boxes:
-            return found[kept]
         boxes = np.clip(found.boxes, 0.0, np.array([size[1], size[0], size[1], size[0]]))
         # Score 0 is padding; a box wholly outside the image holds nothing of it.
-        kept &= (found.scores > 0) & np.isfinite(boxes).all(1) & (geometry.box_sizes(boxes) > 0).all(1)
+        kept = (found.scores >= weakest) & (found.scores > 0) & (geometry.box_sizes(boxes) > 0).all(1)
+        kept &= np.isfinite(boxes).all(1) & np.isfinite(found.keypoints).all((1, 2))
+        view = np.repeat(np.arange(len(affines)), len(found) // len(affines))[kept]
         found = replace(found, boxes=boxes)[kept]
         if len(found) and not (found.labels.min() >= 0 and found.labels.max() < len(self.schema.classes)):
             raise DekeyError(
-                f"the network answered with a class outside the {len(self.schema.classes)} of its schema; export the model again"
+                f"the network answered with a class outside the {len(self.schema.classes)} of the model; export it again"
             )
-        return with_labels(found, found.labels, self.schema)
+        inverses = [geometry.invert(affine) for affine in affines]
+        height, width = self.manifest.input_size
+        shown = np.concatenate(
+            [geometry.apply_to_boxes(inverse, np.array([[0.0, 0.0, width, height]])) for inverse in inverses]
+        )
+        pixels = np.array([inverse[0, 0] for inverse in inverses])
+        found = with_labels(found, found.labels, self.schema)
+        return merged(found, Views(shown[view], pixels[view], size))[0]
 
 
 def with_labels(found: Instances, labels: NDArray[np.int64], schema: Schema) -> Instances:
