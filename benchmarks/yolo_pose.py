@@ -242,7 +242,8 @@ def main() -> None:
         test, found_test, sigmas=0.05, normaliser="sqrt_box_area", score_threshold=threshold, boxes=True
     ).values
     if "nme" not in values:
-        raise SystemExit("the peer found no object of the test split at all; give it more minutes")
+        reached = ", ".join(f"{name} {values[name]:.3f}" for name in ("AP", "box_AP") if name in values)
+        raise SystemExit(f"no answer of the peer overlaps an object by half ({reached}); give it more minutes")
     changes = "".join(f", {change}" for change in arguments.set)
     payload = record.accuracy(
         arguments.data.name,
