@@ -15,6 +15,7 @@ from dekey.data import Dataset, Instances, Schema
 from dekey.errors import DekeyError
 from dekey.metrics import evaluate
 from dekey.report import HeatmapExample, Report, write_report
+from dekey.report.mistakes import mistakes
 from dekey.report.page import render
 
 SECTIONS = ["summary", "results", "keypoints", "images", "learning", "heatmaps", "data", "training-pictures", "run", "notes"]
@@ -262,6 +263,81 @@ def test_an_earlier_report_survives_a_failure(in_memory: Callable[..., Dataset],
     assert list(tmp_path.iterdir()) == [target]
     with pytest.raises(DekeyError, match="does not exist"):
         write_report(tmp_path / "none" / "report.html", Report("empty", dataset, dataset))
+
+
+def crowded(count: int, seed: int = 0) -> tuple[list[Instances], list[Instances]]:
+    """Four objects an image; found with every kind of mistake, and with weak answers that do not count."""
+    random = np.random.default_rng(seed)
+    corners = np.array([[0.0, 0], [200, 0], [0, 200], [200, 200]])
+    truth, found = [], []
+    for _ in range(count):
+        boxes = np.concatenate([corners, corners + 150], axis=1)
+        places = corners[:, None] + [[20.0, 20], [130, 20], [75, 130]]
+        truth.append(Instances.create(places, boxes, visibility=random.integers(1, 3, (4, 3))))
+        poses = np.concatenate([places + random.normal(0, 2, places.shape), random.uniform(0, 400, (6, 3, 2))])
+        poses[0, [0, 1]] = poses[0, [1, 0]]
+        poses[1, 2] = places[0, 2]
+        poses[2, 1] = [180, 290]
+        poses[1, 0] += [12, 0]
+        scores = np.concatenate([[0.9, 0.8, 0.7, 0.1, 0.5], np.full(5, 0.05)])
+        places = np.concatenate([boxes, np.tile([180.0, 180, 240, 240], (6, 1))])
+        found.append(Instances.create(poses, places, scores=scores))
+    return truth, found
+
+
+def test_a_detector_is_told_by_its_objects_and_its_mistakes(in_memory: Callable[..., Dataset]) -> None:
+    truth, found = crowded(6)
+    schema = Schema.create(["thing"], ["a", "b", "c"], sigmas=0.05)
+    dataset = in_memory(schema, truth, (400, 400))
+    measured = evaluate(dataset, found, boxes=True, score_threshold=0.3)
+    report = Report("detector", dataset, dataset, found, measured)
+    text = render(report)
+    page = checked(text)
+    summary = re.sub(r"\s+", " ", page.text["summary"])
+    assert "18 of 24 objects were found (75.0 %), and 1 per image were invented" in summary.replace("1.00", "1")
+    assert "from a score of 0.30 on" in summary
+    assert f"{measured['box_AP']:.3f} of boxes and {measured['AP']:.3f} of poses" in summary
+    assert "box average precision" in summary
+    assert "By size (annotated area)" in page.text["results"]
+    assert "occluded keypoints that are called so" in page.text["results"]
+    assert "crops" not in page.text["images"]
+    words = page.text["mistakes"]
+    for expected in ("a at b", "c at c", "score 0.50", "150 px across", "at no keypoint", "invented", "sigmas of OKS"):
+        assert expected in words, expected
+    assert measured.failures
+    assert measured.failures.keypoints == {"good": 24, "jitter": 6, "inversion": 12, "swap": 6, "miss": 6}
+    told = mistakes(report)
+    assert told
+    assert [row[1] for row in told.section.tables[0].rows] == ["24", "6", "12", "6", "6"]
+    assert [row[1] for row in told.section.tables[1].rows] == ["18", "6", "6"]
+    shown = re.search(r'<section id="mistakes">.*?</section>', text, re.DOTALL)
+    assert shown
+    assert shown[0].count("<img") == 6 * 4
+    given = replace(report, evaluation=evaluate(dataset, found))
+    assert "mistakes" not in checked(render(given)).ids
+
+
+def test_mistakes_of_noise_leave_the_page_below_the_limit(in_memory: Callable[..., Dataset]) -> None:
+    truth, found = crowded(14)
+    random = np.random.default_rng(0)
+    dataset = in_memory(Schema.create(["thing"], ["a", "b", "c"]), truth, (400, 400))
+    crop = random.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    example = HeatmapExample(crop, random.random((3, 64, 64), dtype=np.float32), random.uniform(0, 256, (3, 2)))
+    page = checked(
+        render(
+            Report(
+                "noise",
+                dataset,
+                dataset,
+                found,
+                evaluate(dataset, found, boxes=True, score_threshold=0.3),
+                heatmaps=[example] * 8,
+                augmented=[(crop, truth[0][:1])] * 20,
+                flipped=(crop, truth[0][:1]),
+            )
+        )
+    )
+    assert "fixed 0.05 for every keypoint" in page.text["mistakes"]
 
 
 def test_answers_must_fit_the_held_out_images(in_memory: Callable[..., Dataset]) -> None:

@@ -188,8 +188,10 @@ def cut(
         text=False,
     )
     if ringed is not None:
-        ones = np.ones(len(ringed))
-        drawn = draw_points(drawn, Points(geometry.apply(image_to_tile, ringed), ones, sizes=ones * 0.1 * side))
+        # Each twice: the better half is drawn on top, in the light end of the ramp.
+        places = np.repeat(geometry.apply(image_to_tile, ringed), 2, axis=0)
+        scores = np.tile([0.0, 1.0], len(ringed))
+        drawn = draw_points(drawn, Points(places, scores, sizes=np.full(len(places), 0.1 * side)))
     return drawn
 
 
