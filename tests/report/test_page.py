@@ -274,7 +274,7 @@ def crowded(count: int, seed: int = 0) -> tuple[list[Instances], list[Instances]
         boxes = np.concatenate([corners, corners + 150], axis=1)
         places = corners[:, None] + [[20.0, 20], [130, 20], [75, 130]]
         truth.append(Instances.create(places, boxes, visibility=random.integers(1, 3, (4, 3))))
-        poses = np.concatenate([places + random.normal(0, 2, places.shape), random.uniform(0, 400, (6, 3, 2))])
+        poses = np.concatenate([places + random.normal(0, 0.5, places.shape), random.uniform(0, 400, (6, 3, 2))])
         poses[0, [0, 1]] = poses[0, [1, 0]]
         poses[1, 2] = places[0, 2]
         poses[2, 1] = [180, 290]

@@ -22,6 +22,7 @@ _MAX_BARS = 40
 _MEASURED = {
     "val_median_px": "held-out median error, px",
     "val_nme": "held-out NME",
+    "val_box_AP": "held-out box AP",
     "lr": "learning rate",
     "images_per_second": "images per second",
     "waiting": "share of time waiting for data",
