@@ -86,6 +86,16 @@ def test_nearly_the_same_box_needs_no_keypoints() -> None:
     assert len(distinct(found)) == 1
 
 
+def test_keypoints_that_agree_make_up_for_boxes_that_agree_less() -> None:
+    """IoU 0.5: two guesses of how far one object reaches, or two objects."""
+    boxes = [[0, 0, 100, 100], [0, 0, 100, 50]]
+    keypoints = np.array([[[10.0, 10], [90, 40], [50, 25]]] * 2)
+    found = Instances.create(keypoints, boxes=boxes, scores=[0.9, 0.8])
+    assert len(distinct(found)) == 1
+    found.keypoints[1] += [12, 0]
+    assert len(distinct(found)) == 2
+
+
 def test_where_keypoints_are_missing_the_boxes_decide() -> None:
     found = objects([[0, 0, 100, 100], [20, 0, 120, 100], [60, 0, 160, 100]], [0.9, 0.8, 0.7])
     found.keypoints[1] = np.nan

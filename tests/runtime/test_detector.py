@@ -280,10 +280,10 @@ def test_options_out_of_range_are_one_sentence(options: dict[str, Any], expected
 
 
 @pytest.mark.parametrize("options", [{"tiles": 640}, {"scales": (1.0,)}])
-@pytest.mark.parametrize("region", ["box", "image"])
-def test_models_of_one_object_take_no_tiles(region: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("region", "finds_boxes"), [("box", False), ("image", False), ("image", True)])
+def test_models_of_one_object_take_no_tiles(region: str, finds_boxes: bool, options: dict[str, Any]) -> None:
     backend = SquareFinder()
-    values = {"region": region, "objects": 1, "finds_boxes": False}
+    values = {"region": region, "objects": 1, "finds_boxes": finds_boxes}
     backend.manifest = backend.manifest.model_copy(update=values)
     with pytest.raises(DekeyError, match="found tiles or scales for a model of one object"):
         Predictor(backend, **options)

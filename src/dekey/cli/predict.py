@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from dekey.cli.console import Progress, message
 from dekey.errors import DekeyError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dekey.runtime import Predictor
 
 HELP = "Find the keypoints of images, folders and patterns; JSON in the form of COCO results, pictures with --draw."
+OVERLAP = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="exported .onnx file or run folder")
     parser.add_argument("paths", metavar="PATHS", nargs="+", help="image files, folders and patterns")
     parser.add_argument("--boxes", metavar="FILE", help="COCO file whose boxes say where the objects are")
+    parser.add_argument(
+        "--threshold", metavar="SCORE", type=float, help="score from which an object counts (default: the model's)"
+    )
+    parser.add_argument("--tiles", metavar="PX", type=int, help="also look at squares of this side, for small objects")
+    parser.add_argument("--scales", metavar="S", action="append", help="how many times larger to look, such as 1,2")
+    parser.add_argument("--overlap", metavar="SHARE", type=float, help=f"of neighbouring tiles (default: {OVERLAP})")
     parser.add_argument("--out", metavar="FILE", help="write the JSON there (default: standard output)")
     parser.add_argument("--draw", metavar="DIR", help="also write each picture with its keypoints drawn in")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -43,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_batch_size(arguments.batch_size)
     check_target(arguments.out)
+    looks = _looks(arguments)
     files = image_files(arguments.paths)
     names = distinct_names(files)
     pictures = drawn_names(names)
@@ -50,7 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     drawings = None if arguments.draw is None else drawing_folder(Path(arguments.draw), files)
     rows = {} if boxes is None else _box_rows(files, boxes)
     with Progress(f"loading {arguments.model}"):
-        predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size)
+        predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size, **looks)
+    if boxes is not None and predictor.manifest.finds_boxes:
+        raise DekeyError(f"found --boxes for {arguments.model}, which finds the objects by itself; leave them out")
     if boxes is None and predictor.manifest.region == "box":
         message("this model was trained on crops around boxes; without --boxes each whole image is taken for one crop")
     records: list[dict[str, Any]] = []
@@ -65,6 +75,46 @@ def run(arguments: argparse.Namespace) -> int:
             progress.advance(len(chosen))
     write_output(json.dumps(records, indent=1), arguments.out)
     return 0
+
+
+class _Looks(TypedDict):
+    """How a detector looks, see `dekey.runtime.Predictor`."""
+
+    threshold: float | None
+    tiles: int | None
+    overlap: float
+    scales: list[float]
+
+
+def _looks(arguments: argparse.Namespace) -> _Looks:
+    """Read and check the options of detectors.
+
+    Raises:
+        DekeyError: if one is out of range or says nothing without another.
+    """
+    from dekey.runtime.predictor import check_threshold
+    from dekey.runtime.views import check_views
+
+    scales = parse_scales(arguments.scales or ())
+    if arguments.overlap is not None and arguments.tiles is None and not scales:
+        raise DekeyError("found --overlap without --tiles or --scales, expected one of them; say what is to overlap")
+    overlap = OVERLAP if arguments.overlap is None else arguments.overlap
+    check_views(arguments.tiles, overlap, scales)
+    if arguments.threshold is not None:
+        check_threshold(arguments.threshold)
+    return {"threshold": arguments.threshold, "tiles": arguments.tiles, "overlap": overlap, "scales": scales}
+
+
+def parse_scales(texts: Sequence[str]) -> list[float]:
+    """Read scales, several with commas between or one after the other.
+
+    >>> parse_scales(["1,2", "0.5"])
+    [1.0, 2.0, 0.5]
+    """
+    try:
+        return [float(part) for text in texts for part in text.split(",")]
+    except ValueError as error:
+        raise DekeyError(f"found --scales {' '.join(texts)}, expected numbers with commas between, such as 1,2") from error
 
 
 def image_files(paths: Sequence[str]) -> list[Path]:

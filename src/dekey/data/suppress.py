@@ -5,9 +5,10 @@ once for each view, and an object that a border of a view cuts is answered for i
 
 1. Two answers of one class are of the same object if their boxes overlap with IoU >= 0.6 and their keypoints agree: the mean of
    exp(-d² / (2 · (0.1 · √area)²)) over the keypoints that both have is >= 0.5, a form of COCO's object keypoint similarity
-   (cocodataset.org/#keypoints-eval) with one constant. From IoU 0.85 on the keypoints are not asked. Two objects that lie over
-   each other with keypoints of their own both stay. Answers of different views know boxes to about two pixels and keypoints to
-   about one of the coarser view's input; they are compared with that tolerance.
+   (cocodataset.org/#keypoints-eval) with one constant. IoU 0.4 is enough where they agree by 0.8, and from 0.85 on they are not
+   asked; where no keypoint can be compared it is 0.6. Two objects that lie over each other with keypoints of their own both
+   stay. Answers of different views know boxes to about two pixels and keypoints to about one of the coarser view's input; they
+   are compared with that tolerance.
 2. An answer is cut if its box comes near a border of its view that lies inside the image. Answers of which one is cut are
    compared in what both views show: boxes clipped to it, only the keypoints in it.
 3. Whole answers come first, the best score first, then the finer view; of the same object the first stays.
@@ -31,14 +32,16 @@ from numpy.typing import NDArray
 from dekey.data import geometry
 from dekey.data.instances import Index, Instances
 
+LIKELY_BOX = 0.4
 SAME_BOX = 0.6
 CERTAIN_BOX = 0.85
 SAME_KEYPOINTS = 0.5
+CERTAIN_KEYPOINTS = 0.8
 INSIDE = 0.8
 
 _KEYPOINT_SHARE = 0.1  # of the root of the area: where the similarity of two keypoints has fallen to 0.61
 _BOX_PIXELS = 2.0  # of the coarser input, for which a box of another view may be off
-_NEAR_SHARE = 0.05  # of the box's side, by which a box may end short of the border that cuts its object
+_NEAR_SHARE = 0.05  # of the box's longer side, by which a box may end short of the border that cuts its object
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.float64]
@@ -77,7 +80,7 @@ class Views:
 
     def cut(self, boxes: Numbers) -> Flags:
         """Tell which sides (N, 4) of the answers' boxes (N, 4) a border cuts."""
-        near = _BOX_PIXELS * self.pixels[:, None] + _NEAR_SHARE * geometry.box_sizes(boxes)
+        near = _BOX_PIXELS * self.pixels[:, None] + _NEAR_SHARE * geometry.box_sizes(boxes).max(1, keepdims=True)
         borders = self.borders
         return np.concatenate([boxes[:, :2] <= borders[:, :2] + near, boxes[:, 2:] >= borders[:, 2:] - near], axis=1)
 
@@ -177,23 +180,24 @@ def _same(found: Instances, views: Views, cut: Flags, one: int, others: Rows) ->
     grown = _BOX_PIXELS * pixel[:, None] * np.array([-1.0, -1.0, 1.0, 1.0])
     overlap = _overlaps(_clipped(found.boxes[[one]] + grown, shared), _clipped(found.boxes[others] + grown, shared))
     agree: Flags = overlap >= CERTAIN_BOX
-    asked = np.flatnonzero((overlap >= SAME_BOX) & ~agree)
+    asked = np.flatnonzero((overlap >= LIKELY_BOX) & ~agree)
     if asked.size:
         areas = np.maximum(geometry.box_sizes(found.boxes[others[asked]]), 0.0).prod(1)
         areas = np.maximum(areas, np.maximum(geometry.box_sizes(found.boxes[[one]]), 0.0).prod(1))
         spread = np.maximum(_KEYPOINT_SHARE**2 * areas + pixel[asked] ** 2, 1e-12)
-        agree[asked] = _agreement(found.keypoints[one], found.keypoints[others[asked]], shared[asked], spread) >= SAME_KEYPOINTS
+        similar = _agreement(found.keypoints[one], found.keypoints[others[asked]], shared[asked], spread)
+        agree[asked] = similar >= np.where(overlap[asked] >= SAME_BOX, SAME_KEYPOINTS, CERTAIN_KEYPOINTS)
     same[same] = agree
     return same
 
 
 def _agreement(keypoints: Numbers, others: Numbers, shared: Numbers, spread: Numbers) -> Numbers:
-    """Give the similarity (M,) of keypoints (K, 2) and (M, K, 2) in the shared windows (M, 4); 1 where no two can be compared.
+    """Give the similarity (M,) of keypoints (K, 2) and (M, K, 2) in shared windows; 0.5 where none can be compared.
 
     Args:
         keypoints: of one answer, px.
         others: of the others, px.
-        shared: windows px.
+        shared: (M, 4) windows px.
         spread: (M,) px², the variance of the similarity.
     """
 
@@ -205,15 +209,17 @@ def _agreement(keypoints: Numbers, others: Numbers, shared: Numbers, spread: Num
     distances = np.where(common, ((others - keypoints) ** 2).sum(-1), np.inf)
     similar: Numbers = np.exp(-distances / (2 * spread[:, None])).sum(1)
     count = common.sum(1)
-    return np.where(count > 0, similar / np.maximum(count, 1), 1.0)
+    return np.where(count > 0, similar / np.maximum(count, 1), SAME_KEYPOINTS)
 
 
 def _inside(found: Instances, views: Views, piece: int, others: Rows) -> Flags:
     """Tell which whole answers (M,) of the piece's class, not much weaker than it, hold the piece."""
     assert found.scores is not None
     box = _clipped(found.boxes[[piece]], views.regions[[piece]])
-    grown = _BOX_PIXELS * np.maximum(views.pixels[others], views.pixels[piece])[:, None] * np.array([-1.0, -1.0, 1.0, 1.0])
-    held = geometry.box_sizes(_clipped(found.boxes[others] + grown, box)).prod(1)
+    near = _BOX_PIXELS * np.maximum(views.pixels[others], views.pixels[piece])
+    near += _NEAR_SHARE * geometry.box_sizes(found.boxes[others]).max(1, initial=0.0)
+    grown = found.boxes[others] + near[:, None] * np.array([-1.0, -1.0, 1.0, 1.0])
+    held = geometry.box_sizes(_clipped(grown, box)).prod(1)
     inside: Flags = held >= INSIDE * np.maximum(geometry.box_sizes(box).prod(1), 1e-12)
     inside &= found.scores[others] >= 0.5 * found.scores[piece]
     inside &= found.labels[others] == found.labels[piece]

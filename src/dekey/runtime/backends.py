@@ -92,6 +92,6 @@ def _check_graph(session: Any, manifest: Manifest, path: str) -> None:
     if inputs != expected or not shapes.keys() >= set(OUTPUTS) or not fits:
         height, width = manifest.input_size
         raise DekeyError(
-            f"the graph in {path} does not fit its manifest (uint8 {INPUT} of {width}x{height} px in, {manifest.objects} objects "
-            f"of {keypoints} keypoints out); the file was changed, export again"
+            f"the graph in {path} does not fit its manifest (uint8 {INPUT} of {width}x{height} px in, {manifest.objects} "
+            f"objects of {keypoints} keypoints out); the file was changed, export again"
         )

@@ -68,7 +68,8 @@ class Predictor:
                     f"found a threshold of {threshold:g} for a model of crops, which answers each box; leave it out"
                 )
         check_views(tiles, overlap, scales)
-        if not self.manifest.finds_boxes and (tiles is not None or len(scales)):
+        # Shown a part in which its object is not, a model that always answers with one would make one up.
+        if (tiles is not None or len(scales)) and not (self.manifest.finds_boxes and self.manifest.objects > 1):
             what = "crop" if self.manifest.region == "box" else "image"
             raise DekeyError(
                 f"found tiles or scales for a model of one object for each {what}, which takes neither; leave them out"
