@@ -66,23 +66,33 @@ class ModelConfig(_Section):
     """The network.
 
     Attributes:
+        kind: the family. heatmap: one object that fills a crop or the image; center: any number of objects anywhere, found
+            with their boxes and classes; article: box and keypoints of the one object of an image by regression; auto looks
+            at the data.
         backbone: timm name of the convolutional half.
         pretrained: "auto" takes timm's weights where they can be had, true insists, false starts from random ones.
         decoder_channels: channels of each transposed convolution.
-        lateral: add the backbone's finer features on the way up.
-        input_size: height and width in px, or auto: what the objects of the data fill, 96 to 128 on a CPU, to 256 on CUDA.
+        decoder: how features are carried back up: lateral (transposed convolutions with the backbone's finer features
+            added), plain (without them), unpooling (with switches), or bilinear.
+        input_size: height and width in px, or auto: what the objects of the data fill, 96 to 128 on a CPU, to 256 on CUDA; for
+            a center model so that a typical object spans 48, within 320 to 416 on a CPU, to 832 on CUDA.
         sigma: standard deviation of the heatmaps' Gaussians, in cells.
         peak_weight: how much more than a background cell a cell at a peak counts in the mean squared error; auto is 10 for
-            fewer than 500 objects, where a network else answers with empty maps for long, and 0 for more.
+            fewer than 500 objects, where a network else answers with empty maps for long, and 0 for more; for a center
+            model, whose maps are trained by cross-entropy, 4.
+        objects: how many objects an image a center model can answer with; auto takes twice the most that an image of the
+            data has, at least 20.
     """
 
+    kind: Literal["auto", "heatmap", "center", "article"] = "auto"
     backbone: str = "hgnetv2_b0"
     pretrained: bool | Literal["auto"] = "auto"
     decoder_channels: tuple[Channels, ...] = Field(default=(64, 64, 64), min_length=1, max_length=6)
-    lateral: bool = True
+    decoder: Literal["lateral", "plain", "unpooling", "bilinear"] = "lateral"
     input_size: tuple[Length, Length] | Literal["auto"] = "auto"
     sigma: float = Field(default=1.5, ge=0.5, le=8)
     peak_weight: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"] = "auto"
+    objects: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = "auto"
 
 
 class AugmentConfig(_Section):
@@ -103,6 +113,9 @@ class AugmentConfig(_Section):
     colour: float = Field(default=0.4, ge=0, le=1)
     blur: float = Field(default=0.1, ge=0, le=1)
     erase: float = Field(default=0.3, ge=0, le=1)
+    cover: float = Field(default=0.1, ge=0, le=1)
+    zoom: float = Field(default=0.0, ge=0, le=1)
+    paste: float = Field(default=0.0, ge=0, le=1)
 
 
 class OptimConfig(_Section):

@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--val", metavar="FILE", help="labels of held-out images (default: a part of ANNOTATIONS)")
     parser.add_argument("--images", metavar="DIR", help="folder where the image names start (default: beside the label file)")
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/ and the label file's name, numbered if taken)")
+    parser.add_argument(
+        "--model", metavar="KIND", help="heatmap, center or article (default: what suits the data; it says which and why)"
+    )
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--budget", metavar="TIME", help="train for this long, such as 90s, 10m, 1h30m")
     parser.add_argument("--epochs", metavar="N", type=int, help="train for this many passes over the data")
@@ -47,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         file = out / "config.yaml"
     values = {
         "data": {"train": arguments.annotations, "val": arguments.val, "images": arguments.images},
+        "model": {"kind": arguments.model},
         "run": {
             "budget": arguments.budget,
             "epochs": arguments.epochs,
@@ -173,7 +177,7 @@ def tell(result: RunResult) -> None:
     """Print the figures on the held-out images, the baseline beside them, and where the report is."""
     import json
 
-    names = ("median_px", "p90_px", "nme", "pck@0.05", "pck@0.1", "AP")
+    names = ("found_share", "extra_found_per_image", "median_px", "p90_px", "nme", "pck@0.05", "pck@0.1", "box_AP", "AP")
     measured = {name: result.evaluation[name] for name in names if name in result.evaluation}
     pose = {name: result.baseline[name] for name in names if name in result.baseline}
     answer = {

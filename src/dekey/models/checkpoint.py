@@ -11,8 +11,7 @@ from torch import nn
 
 from dekey.errors import DekeyError
 from dekey.files import replacing
-from dekey.models.build import build_from_architecture
-from dekey.models.heatmap import HeatmapModel
+from dekey.models.build import build_model
 from dekey.runtime.backends import Arrays
 from dekey.runtime.manifest import Manifest
 
@@ -35,7 +34,7 @@ def save_model(model: nn.Module, manifest: Manifest, path: Path) -> None:
             raise OSError(f"model {path} could not be written ({error})") from error
 
 
-def load_model(path: Path) -> tuple[HeatmapModel, Manifest]:
+def load_model(path: Path) -> tuple[nn.Module, Manifest]:
     """Read what `save_model` wrote; the model is in evaluation mode.
 
     Raises:
@@ -50,7 +49,7 @@ def load_model(path: Path) -> tuple[HeatmapModel, Manifest]:
     except (SafetensorError, OSError) as error:
         raise DekeyError(f"{path} is no whole safetensors file ({error}); train again or take a copy") from error
     manifest = Manifest.from_metadata(metadata, str(path))
-    model = build_from_architecture(manifest.kind, manifest.architecture)
+    model = build_model(manifest.kind, manifest.architecture)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

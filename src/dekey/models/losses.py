@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,3 +40,58 @@ def visibility_bce(logits: Tensor, visible: Tensor, mask: Tensor) -> Tensor:
         mask: (B, K), 1 where the keypoint is annotated.
     """
     return masked_mean(functional.binary_cross_entropy_with_logits(logits.float(), visible, reduction="none"), mask)
+
+
+def center_focal(logits: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """Penalty-reduced focal loss of centre heatmaps, per object.
+
+    A cell whose truth is 1 is an object; all others are background, the less so the nearer they are to one. Computed in
+    fp32 from logits: in half precision 1 − p would round to 0 (Law and Deng, "CornerNet", ECCV 2018; Zhou et al., "Objects
+    as Points", 2019).
+
+    Args:
+        logits: (B, C, h, w).
+        truth: (B, C, h, w) in [0, 1].
+        mask: (B, 1, h, w), 0 where nothing is asked.
+    """
+    logits = logits.float()
+    probability = torch.sigmoid(logits)
+    positive = (truth == 1).float()
+    losses = torch.where(
+        truth == 1,
+        (1 - probability) ** 2 * functional.softplus(-logits),
+        (1 - truth) ** 4 * probability**2 * functional.softplus(logits),
+    )
+    return (losses * mask).sum() / positive.sum().clamp(min=1)
+
+
+def heatmap_cross_entropy(logits: Tensor, truth: Tensor, mask: Tensor, peak_weight: float) -> Tensor:
+    """Cross-entropy of keypoint heatmaps above its least value, per keypoint.
+
+    Least where the sigmoid of the logits is the Gaussian itself, flanks included, so that its peak can be read to a fraction
+    of a cell.
+
+    Args:
+        logits: (B, K, h, w).
+        truth: (B, K, h, w) in [0, 1].
+        mask: (B, K, h, w), 0 where nothing is asked.
+        peak_weight: how much more a cell at a peak counts than one in the background.
+    """
+    least = functional.binary_cross_entropy(truth, truth, reduction="none")
+    excess = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none") - least
+    keypoints = truth.amax(dim=(2, 3)) > 0.5
+    return (excess * mask * (1 + peak_weight * truth)).sum() / keypoints.sum().clamp(min=1)
+
+
+def giou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Give the generalised IoU (...) in [−1, 1] of boxes (..., 4) and others (..., 4) x1 y1 x2 y2.
+
+    Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019: unlike the IoU it tells boxes apart that do not
+    touch.
+    """
+    low, high = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    union = (boxes[..., 2:] - boxes[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1) - shared
+    outer = torch.maximum(boxes[..., 2:], others[..., 2:]) - torch.minimum(boxes[..., :2], others[..., :2])
+    hull = outer.prod(-1).clamp(min=1e-6)
+    return shared / union.clamp(min=1e-6) - (hull - union) / hull

@@ -30,6 +30,8 @@ class Augment:
         blur: chance of a Gaussian blur.
         erase: chance that one to three occluders lie anywhere in the picture.
         cover: chance of each object that an occluder hides 5 to 40 % of its box.
+        zoom: chance that a scene is shown close to one of its objects; crops know nothing of it.
+        paste: chance that an object of another image is pasted into a scene; crops know nothing of it.
     """
 
     rotate: float = 0.0
@@ -40,6 +42,8 @@ class Augment:
     blur: float = 0.0
     erase: float = 0.0
     cover: float = 0.0
+    zoom: float = 0.0
+    paste: float = 0.0
 
     def draw_affine(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Affine, bool]:
         """Draw how the input frame is bent.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass, field
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,12 +13,12 @@ from dekey.data import Dataset, Instances, geometry
 from dekey.data.geometry import Affine
 from dekey.errors import DekeyError
 from dekey.training.augment import Augment, flip_labels
+from dekey.training.cover import cover_labels
+from dekey.training.views import KeptPictures, reduced
 
 Region = Literal["box", "image"]
 # Room around a crop that a turned, shrunk or shifted view can reach into.
 _MARGIN = 1.6
-# Largest magnification that augmentation may add to a crop before a kept picture would be too coarse for it.
-_ZOOM = 1.4
 
 
 def choose_region(dataset: Dataset) -> Region:
@@ -74,9 +72,7 @@ class CropSet:
                 f"found {len(instances)} objects but none has a labelled keypoint, expected at least one; "
                 "`dekey inspect` shows what the file holds"
             )
-        self._kept: dict[int, tuple[NDArray[np.uint8], Affine]] = {}
-        self._used = 0
-        self._lock = threading.Lock()
+        self._pictures = KeptPictures(self.memory)
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -110,24 +106,20 @@ class CropSet:
         image_to_input = geometry.compose(self.image_to_input(index), bent)
         part, image_to_part = self._picture(index)
         part_to_input = geometry.compose(geometry.invert(image_to_part), image_to_input)
-        picture = augment.change_picture(rng, geometry.warp(part, part_to_input, self.input_size))
+        view = geometry.warp(part, part_to_input, self.input_size)
         instance = self.instance(index).mapped(image_to_input)
         mirror = self.dataset.schema.mirror
         if flipped and mirror is not None:
             instance = flip_labels(instance, mirror)
-        return picture, instance, image_to_input
+        picture, covered = augment.change_picture(rng, view, instance.boxes)
+        return picture, cover_labels(instance, covered), image_to_input
 
     def _picture(self, index: int) -> tuple[NDArray[np.uint8], Affine]:
         """Give the part of the image that crop `index` can see, and image_to_part."""
-        # Whole images are shared by their objects; box crops are kept one by one.
-        key = index
-        kept = self._kept.get(key)
+        kept = self._pictures.get(index)
         if kept is None:
             kept = self._cut(index)
-            with self._lock:
-                if key not in self._kept and self._used + kept[0].nbytes <= self.memory:
-                    self._kept[key] = kept
-                    self._used += kept[0].nbytes
+            self._pictures.keep(index, *kept)
         return kept
 
     def _cut(self, index: int) -> tuple[NDArray[np.uint8], Affine]:
@@ -142,9 +134,5 @@ class CropSet:
             left, top, right, bottom = 0, 0, 1, 1
         part = image[top:bottom, left:right]
         image_to_part = geometry.translate(-left, -top)
-        factor = math.floor(input_to_image[0, 0] / _ZOOM)
-        if factor >= 2:
-            reduced = max(part.shape[1] // factor, 1), max(part.shape[0] // factor, 1)
-            shrink = geometry.scale(reduced[0] / part.shape[1], reduced[1] / part.shape[0])
-            return cv2.resize(part, reduced, interpolation=cv2.INTER_AREA), geometry.compose(image_to_part, shrink)  # type: ignore[return-value]
-        return np.ascontiguousarray(part), image_to_part
+        small, shrink = reduced(part, 1 / input_to_image[0, 0])
+        return small, geometry.compose(image_to_part, shrink)

@@ -251,7 +251,7 @@ class TrainingModule(LightningModule):
             done=schedule.progress(self.step),
             seconds=seconds,
             step=self.step,
-            epoch=self.step * stream.batch_size / len(stream.crops),
+            epoch=self.step * stream.batch_size / len(stream.views),
             loss=tally.means().get("loss/total", math.nan),
             images_per_second=tally.images / in_round,
             waiting=(stream.waited - tally.waited) / in_round,

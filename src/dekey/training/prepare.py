@@ -19,13 +19,22 @@ from dekey.formats import read
 from dekey.metrics.distance import check_normaliser
 from dekey.training.augment import Augment
 from dekey.training.crops import CropSet, Region, choose_region
+from dekey.training.family import Kind, choose_family
 from dekey.training.hardware import available_memory, choose_batch_size, cores
+from dekey.training.scenes import CLOSEST, SceneSet, with_boxes
+from dekey.training.views import Views
 
 Say = Callable[[str], None]
 
 SMALLEST_INPUT = 96
 # Larger inputs show more, but a CPU then takes too few steps to learn from them in minutes.
 LARGEST_INPUT = {"cpu": 128, "cuda": 256}
+# The same for whole scenes, in which a typical object is to span so many pixels.
+SMALLEST_SCENE = 320
+LARGEST_SCENE = {"cpu": 416, "cuda": 832}
+OBJECT_SPAN = 48
+FEWEST_ANSWERS = 20
+SCENE_PEAK_WEIGHT = 4.0
 # Below this many objects every step counts more than its smoothness, and the peaks are lost among the background.
 FEW_OBJECTS = 500
 FEW_PEAK_WEIGHT = 10.0
@@ -41,19 +50,50 @@ class Material:
     """What a run learns from and is measured on.
 
     Attributes:
+        kind: family of the model.
         train, held_out: the two parts of the data, with one schema.
         region: crops around boxes, or whole images.
         input_size: (H, W) px.
         augment: with flips only where the schema knows the mirror pairs.
-        crops: the trainable objects.
+        views: what batches are drawn from.
     """
 
+    kind: Kind
     train: Dataset
     held_out: Dataset
     region: Region
     input_size: tuple[int, int]
     augment: Augment
-    crops: CropSet
+    views: Views
+
+    @property
+    def typical_size(self) -> float:
+        """Root of the area of a typical object's box, px of the input."""
+        instances = self.train.instances
+        sizes = self.train.sizes[self.train.image_of_instance()]
+        factors = np.min(np.array(self.input_size) / sizes, axis=1)
+        sides = np.sqrt(geometry.box_sizes(instances.boxes).prod(axis=1)) * factors
+        usable = sides[np.isfinite(sides) & ~instances.crowd]
+        return float(np.median(usable)) if usable.size else min(self.input_size) / 2
+
+    def views_of(self, dataset: Dataset, padding: float, memory: int = 0) -> Views:
+        """Give the views of other data, cut as those of the run."""
+        return views_of(self.kind, dataset, self.region, self.input_size, padding, memory)
+
+
+def views_of(
+    kind: Kind,
+    dataset: Dataset,
+    region: Region,
+    input_size: tuple[int, int],
+    padding: float,
+    memory: int = 0,
+    zoom: float = 1.0,
+) -> Views:
+    """Give what a family learns from: whole scenes, or objects one by one."""
+    if kind == "center":
+        return SceneSet(dataset, input_size, memory, zoom)
+    return CropSet(dataset, region, input_size, padding, memory)
 
 
 def prepare(config: Config, device: str, say: Say) -> Material:
@@ -72,20 +112,25 @@ def prepare(config: Config, device: str, say: Say) -> Material:
         f"{len(train)} images with {len(train.instances)} objects to learn from, {len(held_out)} with "
         f"{len(held_out.instances)} held out; {len(train.schema.keypoints)} keypoints"
     )
-    region = choose_region(train) if config.data.region == "auto" else config.data.region
-    if region == "box":
-        for part in (train, held_out):
-            if not np.isfinite(part.instances.boxes[~part.instances.crowd]).all():
-                raise DekeyError("an object has no box, expected one for each with data.region=box; use data.region=image")
-    elif len(train.schema.classes) > 1:
-        raise DekeyError(
-            f"found {len(train.schema.classes)} classes on whole images, which a heatmap model cannot tell apart; add a box to "
-            "every object, or keep one class"
-        )
+    kind, why = choose_family(train, config.model.kind, config.data.region)
+    say(f"model family: {kind} ({why})")
+    region: Region
+    if kind == "heatmap":
+        region = choose_region(train) if config.data.region == "auto" else config.data.region
+    else:
+        region = "image"
+        if kind == "center":
+            train, held_out = with_boxes(train), with_boxes(held_out)
+    _check_region(kind, region, train, held_out)
     size = config.model.input_size
-    input_size = _fitting_size(train, region, config.data.padding, LARGEST_INPUT[device]) if size == "auto" else size
-    what = "a crop around its box" if region == "box" else "the whole image"
-    say(f"each object is {what}, {input_size[1]}x{input_size[0]} px")
+    if size != "auto":
+        input_size = size
+    elif kind == "center":
+        input_size = _scene_size(train, LARGEST_SCENE[device])
+    else:
+        input_size = _fitting_size(train, region, config.data.padding, LARGEST_INPUT[device])
+    what = "each object is a crop around its box" if region == "box" else "each image is shown whole"
+    say(f"{what}, {input_size[1]}x{input_size[0]} px")
     settings = config.augment.model_dump(exclude={"settle"})
     if train.schema.mirror is None and config.augment.flip:
         say(f"pictures are not flipped: {train.schema.mirror_note}")
@@ -96,23 +141,50 @@ def prepare(config: Config, device: str, say: Say) -> Material:
         say(f"pictures are turned by up to {settings['rotate']:.0f} degrees: the objects' own turns reach {spread:.0f}")
     gigabytes = config.data.memory_gb
     memory = int(PICTURE_SHARE * available_memory() if gigabytes == "auto" else gigabytes * 1e9)
-    crops = CropSet(train, region, input_size, config.data.padding, memory)
-    return Material(train, held_out, region, input_size, Augment(**settings), crops)
+    zoom = CLOSEST if settings["zoom"] else 1.0
+    views = views_of(kind, train, region, input_size, config.data.padding, memory, zoom)
+    return Material(kind, train, held_out, region, input_size, Augment(**settings), views)
+
+
+def _check_region(kind: Kind, region: Region, train: Dataset, held_out: Dataset) -> None:
+    """Raise DekeyError where the family cannot learn from the data as they are cut."""
+    if region == "box" or kind == "center":
+        for part in (train, held_out):
+            counted = part.instances[~part.instances.crowd]
+            if not np.isfinite(counted.boxes).all():
+                raise DekeyError(
+                    "an object has no box, expected one for each; draw it, or with data.region=image train on images with one "
+                    "object each"
+                    if kind == "heatmap"
+                    else "an object has neither box nor two keypoints apart, expected a box; `dekey inspect` names it"
+                )
+        if kind == "center" and not len(train.instances[~train.instances.crowd]):
+            raise DekeyError("found no object in the images to learn from, expected some; `dekey inspect` shows what there is")
+    elif len(train.schema.classes) > 1:
+        raise DekeyError(
+            f"found {len(train.schema.classes)} classes on whole images, which a {kind} model cannot tell apart; take "
+            "--model center"
+        )
 
 
 def resolve(config: Config, material: Material, device: str) -> Config:
     """Give the configuration with every choice that "auto" left open; resolving it again changes nothing."""
-    few = len(material.crops) < FEW_OBJECTS
+    few = len(material.views) < FEW_OBJECTS
     batch_size = config.run.batch_size
     if batch_size == "auto":
-        batch_size = choose_batch_size(device, few)
+        batch_size = choose_batch_size(device, few or material.kind == "center")
     peak_weight = config.model.peak_weight
     if peak_weight == "auto":
-        peak_weight = FEW_PEAK_WEIGHT if few else 0.0
+        peak_weight = SCENE_PEAK_WEIGHT if material.kind == "center" else FEW_PEAK_WEIGHT if few else 0.0
+    objects = config.model.objects
+    if objects == "auto":
+        most = max(int(np.diff(part.starts).max(initial=0)) for part in (material.train, material.held_out))
+        objects = min(max(2 * most, FEWEST_ANSWERS), 1000) if material.kind == "center" else 1
+    network = {"kind": material.kind, "input_size": material.input_size, "peak_weight": peak_weight, "objects": objects}
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"region": material.region}),
-            "model": config.model.model_copy(update={"input_size": material.input_size, "peak_weight": peak_weight}),
+            "model": config.model.model_copy(update=network),
             "augment": config.augment.model_copy(update={"rotate": material.augment.rotate}),
             "run": config.run.model_copy(update={"batch_size": batch_size}),
         }
@@ -177,6 +249,19 @@ def _fitting_size(dataset: Dataset, region: Region, padding: float, largest: int
     return rounded[0], rounded[1]
 
 
+def _scene_size(dataset: Dataset, largest: int) -> tuple[int, int]:
+    """Choose the input so that a typical object spans `OBJECT_SPAN` px in it, and its aspect as most images have it."""
+    sides = np.sqrt(geometry.box_sizes(dataset.instances.boxes).prod(axis=1))
+    lengths = dataset.sizes.max(axis=1)
+    share = float(np.nanmedian(sides / lengths[dataset.image_of_instance()]))
+    longest = float(np.clip(OBJECT_SPAN / max(share, 1e-3), SMALLEST_SCENE, largest))
+    aspects = np.log(dataset.sizes[:, 0] / dataset.sizes[:, 1])
+    # Where some images stand and others lie, a square wastes least.
+    aspect = 0.0 if np.quantile(aspects, 0.1) < 0 < np.quantile(aspects, 0.9) else float(np.median(aspects))
+    height, width = longest * np.exp(min(aspect, 0.0)), longest * np.exp(min(-aspect, 0.0))
+    return tuple(max(round(length / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in (height, width))
+
+
 def _fitting_rotation(spread: float) -> float:
     """Choose how far to turn pictures, degrees, for objects that are turned by up to `spread` degrees.
 
@@ -188,14 +273,14 @@ def _fitting_rotation(spread: float) -> float:
 
 
 def held_out_crops(path: Path, most: int) -> Iterator[NDArray[np.uint8]]:
-    """Give up to `most` network inputs (H, W, 3) from the held-out images of the run whose configuration lies at `path`.
+    """Give up to `most` network inputs (H, W, 3) of the held-out images of the run whose configuration lies at `path`.
 
     Raises:
         DekeyError: if the configuration or the data it names cannot be read.
     """
     config = read_config(path=path)
     material = prepare(config, "cpu", lambda text: None)
-    crops = CropSet(material.held_out, material.region, material.input_size, config.data.padding)
+    views = material.views_of(material.held_out, config.data.padding)
     rng = np.random.default_rng(0)
-    for index in range(min(most, len(crops))):
-        yield crops.draw(index, Augment(), rng)[0]
+    for index in range(min(most, len(views))):
+        yield views.draw(index, Augment(), rng)[0]

@@ -17,7 +17,6 @@ from dekey.models.checkpoint import TorchBackend
 from dekey.report import HeatmapExample, Report, write_report
 from dekey.runtime import Predictor
 from dekey.training.augment import Augment, flip_labels
-from dekey.training.crops import CropSet
 from dekey.training.module import Row
 from dekey.training.prepare import Material, Say
 from dekey.training.run_folder import RunFolder, write_json
@@ -64,12 +63,19 @@ def measure_and_report(
     say(f"measuring on {len(material.held_out)} held-out images")
     normaliser = config.data.normaliser
     found = predictor.predict_dataset(material.held_out)
-    evaluation = evaluate(material.held_out, found, normaliser=normaliser)
+    evaluation = evaluate(
+        material.held_out,
+        found,
+        normaliser=normaliser,
+        score_threshold=predictor.manifest.object_threshold,
+        boxes=predictor.manifest.finds_boxes,
+    )
     measured = systematic_shift(material.held_out, found, evaluation)
     shift = measured.sentence(evaluation.values.get("median_px", 0.0)) if measured else None
     if shift is not None:
         say(shift)
-    pose = mean_pose_baseline(material.train, material.held_out, material.region)
+    # For a detector the mean pose is told each object's true box, which the detector has to find.
+    pose = mean_pose_baseline(material.train, material.held_out, "box" if material.kind == "center" else material.region)
     baseline = evaluate(material.held_out, pose, normaliser=normaliser)
     write_json(folder.evaluation, {"model": evaluation.to_dict(), "baseline": baseline.to_dict(arrays=False)})
     times = _times(rows, facts)
@@ -88,8 +94,7 @@ def measure_and_report(
             model={
                 "family": predictor.manifest.kind,
                 "backbone": config.model.backbone,
-                "decoder": f"transposed convolutions of {', '.join(map(str, config.model.decoder_channels))} channels",
-                "lateral sums": config.model.lateral,
+                "decoder": f"{config.model.decoder}, {', '.join(map(str, config.model.decoder_channels))} channels",
                 "parameters": facts["parameters"],
                 "input": f"{material.input_size[1]}x{material.input_size[0]} px, {material.region}",
                 "precision": facts["precision"],
@@ -139,20 +144,26 @@ def _notes(config: Config, shift: str | None) -> list[str]:
 
 def _heatmaps(predictor: Predictor, material: Material, config: Config) -> list[HeatmapExample]:
     assert isinstance(predictor.backend, TorchBackend)
+    if material.kind == "article":
+        return []
     examples = []
-    crops = CropSet(material.held_out, material.region, material.input_size, config.data.padding)
+    views = material.views_of(material.held_out, config.data.padding)
     rng = np.random.default_rng(config.run.seed)
-    for index in range(0, len(crops), max(len(crops) // HEATMAP_EXAMPLES, 1))[:HEATMAP_EXAMPLES]:
-        picture, instance, _ = crops.draw(index, Augment(), rng)
+    for index in range(0, len(views), max(len(views) // HEATMAP_EXAMPLES, 1))[:HEATMAP_EXAMPLES]:
+        picture, instances, _ = views.draw(index, Augment(), rng)
+        if not len(instances):
+            continue
         maps = predictor.backend.maps(picture[None])["keypoint_heatmap"][0]
-        examples.append(HeatmapExample(picture, maps, instance.keypoints[0]))
+        if material.kind == "center":
+            maps = (1 / (1 + np.exp(-maps))).astype(np.float32)
+        examples.append(HeatmapExample(picture, maps, instances.keypoints[0]))
     return examples
 
 
 def _augmented(material: Material, seed: int) -> list[Any]:
-    count = min(AUGMENTED_EXAMPLES, len(material.crops))
-    chosen = np.random.default_rng(seed).permutation(len(material.crops))[:count]
-    drawn = [material.crops.draw(int(index), material.augment, np.random.default_rng((seed, int(index)))) for index in chosen]
+    count = min(AUGMENTED_EXAMPLES, len(material.views))
+    chosen = np.random.default_rng(seed).permutation(len(material.views))[:count]
+    drawn = [material.views.draw(int(index), material.augment, np.random.default_rng((seed, int(index)))) for index in chosen]
     return [(picture, instance) for picture, instance, _ in drawn]
 
 
@@ -160,6 +171,6 @@ def _flipped(material: Material) -> Any:
     mirror = material.train.schema.mirror
     if mirror is None:
         return None
-    picture, instance, _ = material.crops.draw(0, Augment(), np.random.default_rng(0))
+    picture, instance, _ = material.views.draw(0, Augment(), np.random.default_rng(0))
     flipped = instance.mapped(geometry.mirror(picture.shape[1]))
     return np.ascontiguousarray(picture[:, ::-1]), flip_labels(flipped, mirror)

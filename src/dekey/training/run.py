@@ -14,14 +14,14 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
+from torch import nn
 
 from dekey.config import Config
 from dekey.errors import DekeyError
 from dekey.files import write_text
 from dekey.metrics import evaluate
-from dekey.models.build import build_heatmap_model
+from dekey.models.build import build_model
 from dekey.models.checkpoint import TorchBackend, load_model, save_model
-from dekey.models.heatmap import HeatmapModel
 from dekey.runtime import Manifest, Predictor
 from dekey.training import hardware
 from dekey.training.module import Progress, Rounds, Row, TrainingModule
@@ -30,6 +30,7 @@ from dekey.training.results import RunResult, measure_and_report
 from dekey.training.run_folder import CHECKPOINT_FORM, RunFolder
 from dekey.training.schedule import Schedule, default_epochs
 from dekey.training.stream import BatchStream
+from dekey.training.thresholds import calibrate
 
 # Between two validations at most this many held-out images are looked at; the final figures use all of them.
 ROUND_IMAGES = 256
@@ -67,22 +68,15 @@ class Run:
         self.rows: list[Row] = list(state["rows"]) if state else []
         self.rounds_without_gain = int(state["rounds_without_gain"]) if state else 0
         torch.manual_seed(config.run.seed)
-        self.architecture: dict[str, Any] = {
-            "backbone": config.model.backbone,
-            "decoder_channels": list(config.model.decoder_channels),
-            "lateral": config.model.lateral,
-            "sigma": config.model.sigma,
-            "keypoint_count": len(material.train.schema.keypoints),
-            "input_size": list(material.input_size),
-        }
+        self.architecture = describe(config, material)
         say(f"building {config.model.backbone}")
         model = self._build(pretrained=False if state else config.model.pretrained)
-        self.source: str = state["source"] if state else model.backbone.source
+        self.source: str = state["source"] if state else model.backbone.source  # type: ignore[union-attr,assignment]
         say(f"weights: {self.source}")
         self.precision = hardware.choose_precision(config.run.precision, device)
-        stream = BatchStream(material.crops, material.augment, batch_size, config.run.seed, workers(config.data))
+        stream = BatchStream(material.views, material.augment, batch_size, config.run.seed, workers(config.data))
         if device.type == "cpu" and state is None:
-            probe = BatchStream(material.crops, material.augment, min(2, batch_size), config.run.seed).batch(0)
+            probe = BatchStream(material.views, material.augment, min(2, batch_size), config.run.seed).batch(0)
             stream.batch_size = hardware.fitting_batch_size(model, probe, batch_size, hardware.available_memory())
         model.to(memory_format=torch.channels_last)
         schedule = self._schedule(stream)
@@ -103,13 +97,13 @@ class Run:
         self.round_images = material.held_out.subset(_spread(len(material.held_out), ROUND_IMAGES))
         self._state = state
 
-    def _build(self, pretrained: Any) -> HeatmapModel:
-        values = {**self.architecture, "input_size": self.material.input_size}
-        return build_heatmap_model(**values, pretrained=pretrained, peak_weight=float(self.config.model.peak_weight))
+    def _build(self, pretrained: Any) -> nn.Module:
+        weights = {} if self.material.kind == "article" else {"peak_weight": float(self.config.model.peak_weight)}
+        return build_model(self.material.kind, self.architecture, pretrained=pretrained, **weights)
 
     def _schedule(self, stream: BatchStream) -> Schedule:
         run = self.config.run
-        objects = len(stream.crops)
+        objects = len(stream.views)
         if run.budget is not None:
             return Schedule(None, run.budget, 0, ROUNDS, spent=time.monotonic() - self.started)
         epochs = default_epochs(objects) if run.epochs == "auto" else run.epochs
@@ -141,6 +135,8 @@ class Run:
             self._restore(self._state)
         rounds = module.rounds
         if rounds.schedule.finished(module.step):
+            if not module.step:
+                raise DekeyError(f"the budget of {config.run.budget:g} s was over before the first step; give a longer one")
             self.say("the run was already over; measuring it again")
             return
         self.say(f"training in {self.precision} on {self.device}, {rounds.stream.batch_size} objects a step")
@@ -160,12 +156,12 @@ class Run:
         began = time.monotonic()
         backend = TorchBackend(module.average, self._manifest({}), self.device)
         measured = evaluate(self.round_images, Predictor(backend, 32), normaliser=self.config.data.normaliser)
-        held_out = {name: measured[name] for name in ("median_px", "p90_px", "nme") if name in measured}
+        names = ("median_px", "p90_px", "nme", "pck@0.1", "box_AP", "AP")
+        held_out = {name: measured[name] for name in names if name in measured}
         row.update({f"val_{name}": value for name, value in held_out.items()})
         row["val_seconds"] = round(time.monotonic() - began, 2)
         self.rows.append(row)
-        # The mean error counts every point; where nothing on the held-out images is labelled the last round is kept.
-        figure = held_out.get("nme", 0.0)
+        figure = self._figure(held_out)
         if module.best is None or figure <= module.best:
             module.best = figure
             self.rounds_without_gain = 0
@@ -182,14 +178,27 @@ class Run:
         if module.rounds.schedule.finished(module.step):
             module.trainer.should_stop = True
 
+    def _figure(self, held_out: dict[str, float]) -> float:
+        """Give the error by which rounds are compared, 0 where nothing on the held-out images is labelled.
+
+        For one object an image that is the mean error, which counts every point. A detector may also miss objects and invent
+        some: there it is what boxes and keypoints lack to be all right.
+        """
+        if self.material.kind != "center":
+            return held_out.get("nme", 0.0)
+        shares = [held_out[name] for name in ("box_AP", "pck@0.1") if name in held_out]
+        return 1 - sum(shares) / len(shares) if shares else 0.0
+
     def _manifest(self, metrics: dict[str, float]) -> Manifest:
         schema = self.material.train.schema
         return Manifest(
-            kind=HeatmapModel.kind,
+            kind=self.material.kind,
             keypoint_schema=schema.to_dict(),
             input_size=self.material.input_size,
             region=self.material.region,
             padding=self.config.data.padding if self.material.region == "box" else 1.0,
+            objects=int(self.config.model.objects),
+            finds_boxes=self.material.kind != "heatmap",
             architecture=self.architecture,
             metrics=metrics,
             origin={"weights": self.source, "torch": torch.__version__, "data": self.config.data.train.name},
@@ -230,6 +239,12 @@ class Run:
     def result(self) -> RunResult:
         """Measure the best weights on all held-out images and write the report."""
         model, manifest = load_model(self.folder.model)
+        if manifest.kind == "center":
+            self.say("calibrating scores on the held-out images")
+            views = self.material.views_of(self.material.held_out, self.config.data.padding)
+            manifest, sentence = calibrate(model, manifest, views, self.device)
+            self.say(sentence)
+            save_model(model, manifest, self.folder.model)
         return measure_and_report(
             Predictor(TorchBackend(model, manifest, self.device), 32),
             self.config,
@@ -246,6 +261,26 @@ class Run:
             },
             say=self.say,
         )
+
+
+def describe(config: Config, material: Material) -> dict[str, Any]:
+    """Give the arguments from which `build_model` makes the network of a run, as a manifest holds them."""
+    schema = material.train.schema
+    network: dict[str, Any] = {
+        "backbone": config.model.backbone,
+        "decoder_channels": list(config.model.decoder_channels),
+        "decoder": config.model.decoder,
+        "input_size": list(material.input_size),
+    }
+    if material.kind != "center":
+        network["keypoint_count"] = len(schema.keypoints)
+    if material.kind != "article":
+        network["sigma"] = config.model.sigma
+    if material.kind == "center":
+        network["present"] = schema.present.tolist()
+        network["objects"] = int(config.model.objects)
+        network["typical_size"] = round(material.typical_size, 1)
+    return network
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:

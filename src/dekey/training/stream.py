@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dekey.data import Instances
 from dekey.models.base import Batch
 from dekey.training.augment import Augment
-from dekey.training.crops import CropSet
+from dekey.training.views import Views
 
 
 @dataclass
@@ -27,7 +28,7 @@ class BatchStream:
     """An endless stream of augmented batches.
 
     Attributes:
-        crops: what to draw from.
+        views: what to draw from.
         augment: how to bend it.
         flips_at: tells for a step whether pictures may be flipped.
         batch_size: B.
@@ -36,7 +37,7 @@ class BatchStream:
         waited: seconds spent waiting for batches so far.
     """
 
-    crops: CropSet
+    views: Views
     augment: Augment
     batch_size: int
     seed: int
@@ -52,41 +53,31 @@ class BatchStream:
         first = step * self.batch_size
         chosen = []
         for position in range(first, first + self.batch_size):
-            number, place = divmod(position, len(self.crops))
+            number, place = divmod(position, len(self.views))
             chosen.append((number, int(self._permutation(number)[place])))
         return chosen
 
     def _permutation(self, number: int) -> NDArray[np.int64]:
         order = self._order
         if order is None or order[0] != number:
-            order = (number, np.random.default_rng((self.seed, number)).permutation(len(self.crops)))
+            order = (number, np.random.default_rng((self.seed, number)).permutation(len(self.views)))
             self._order = order
         return order[1]
 
     def batch(self, step: int) -> Batch:
         """Make the batch of a step."""
-        height, width = self.crops.input_size
+        height, width = self.views.input_size
         chosen = self.indices(step)
         augment = self.augment if self.flips_at(step) else replace(self.augment, flip=0.0)
         images = np.empty((len(chosen), height, width, 3), dtype=np.uint8)
         instances, affines, names = [], [], []
         for row, (number, index) in enumerate(chosen):
             rng = np.random.default_rng((self.seed, number, index))
-            images[row], instance, affine = self.crops.draw(index, augment, rng)
+            images[row], instance, affine = self.views.draw(index, augment, rng)
             instances.append(instance)
             affines.append(affine)
-            names.append(self.crops.dataset[int(self.crops.images[index])].name)
-        return Batch(
-            # (B, H, W, 3) in memory is what channels_last means: no copy.
-            images=torch.from_numpy(images).permute(0, 3, 1, 2),
-            boxes=torch.from_numpy(np.stack([one.boxes for one in instances]).astype(np.float32)),
-            labels=torch.from_numpy(np.stack([one.labels for one in instances])),
-            keypoints=torch.from_numpy(np.stack([one.keypoints for one in instances]).astype(np.float32)),
-            visibility=torch.from_numpy(np.stack([one.visibility for one in instances])),
-            valid=torch.ones(len(chosen), 1, dtype=torch.bool),
-            image_to_input=torch.from_numpy(np.stack(affines)),
-            names=names,
-        )
+            names.append(self.views.dataset[int(self.views.images[index])].name)
+        return collate(images, instances, np.stack(affines), names)
 
     def iterate(self, first_step: int) -> Iterator[Batch]:
         """Give the batches from `first_step` on, without end, prepared ahead by `workers` threads."""
@@ -105,3 +96,38 @@ class BatchStream:
             finally:
                 for future in ahead:
                     future.cancel()
+
+
+def collate(
+    images: NDArray[np.uint8], instances: Sequence[Instances], affines: NDArray[np.float64], names: Sequence[str]
+) -> Batch:
+    """Put views together; rows without an object are not valid and hold NaN, crowds are not valid and keep their boxes.
+
+    Args:
+        images: (B, H, W, 3) uint8.
+        instances: B, each with its N_i objects in input coordinates.
+        affines: (B, 2, 3) image_to_input.
+        names: B names of the images.
+    """
+    most = max(1, *(len(one) for one in instances))
+    count, keypoints = len(instances), instances[0].keypoints.shape[1]
+    boxes = np.full((count, most, 4), np.nan, dtype=np.float32)
+    labels = np.zeros((count, most), dtype=np.int64)
+    points = np.full((count, most, keypoints, 2), np.nan, dtype=np.float32)
+    visibility = np.zeros((count, most, keypoints), dtype=np.uint8)
+    valid = np.zeros((count, most), dtype=np.bool_)
+    for row, one in enumerate(instances):
+        own = slice(len(one))
+        boxes[row, own], labels[row, own], valid[row, own] = one.boxes, one.labels, ~one.crowd
+        points[row, own], visibility[row, own] = one.keypoints, one.visibility
+    return Batch(
+        # (B, H, W, 3) in memory is what channels_last means: no copy.
+        images=torch.from_numpy(images).permute(0, 3, 1, 2),
+        boxes=torch.from_numpy(boxes),
+        labels=torch.from_numpy(labels),
+        keypoints=torch.from_numpy(points),
+        visibility=torch.from_numpy(visibility),
+        valid=torch.from_numpy(valid),
+        image_to_input=torch.from_numpy(affines),
+        names=names,
+    )
