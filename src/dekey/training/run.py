@@ -197,7 +197,7 @@ class Run:
             input_size=self.material.input_size,
             region=self.material.region,
             padding=self.config.data.padding if self.material.region == "box" else 1.0,
-            objects=int(self.config.model.objects),
+            objects=int(self.config.model.objects) if self.material.kind == "center" else 1,
             finds_boxes=self.material.kind != "heatmap",
             architecture=self.architecture,
             metrics=metrics,
