@@ -6,7 +6,8 @@ A page asks for a table by two comments, and what stands between them is replace
     <!-- /results -->
 
 `python benchmarks/tables.py` writes the pages, `--check` changes nothing and leaves with 1 if one is stale. Known names
-are the keys of `TABLES`, and ``accuracy-DATA`` for every data set. What has no result yet says "not measured".
+are the keys of `TABLES` and `GATHERED` in `table_rows.py`, and ``accuracy-DATA`` for every data set. Of the results of
+`accuracy`, those with box AP go to ``detection``, the others to ``accuracy-DATA``. What has no result yet says "not measured".
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import argparse
 import json
 import os
 import re
-import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from table_rows import GATHERED, TABLES, accuracy, finds_boxes
 
 ROOT = Path(__file__).resolve().parents[1]
 _OPEN = re.compile(r"^<!-- results:(?P<name>\S+) -->$", re.MULTILINE)
@@ -53,113 +55,19 @@ def table(name: str, results: Sequence[Result]) -> str:
     Raises:
         SystemExit: if no table has this name.
     """
+    measured = [result for result in results if result["benchmark"] == "accuracy"]
     if name.startswith("accuracy-"):
-        own = [result for result in results if result["benchmark"] == "accuracy" and f"accuracy-{result['data']}" == name]
+        own = [result for result in measured if f"accuracy-{result['data']}" == name and not finds_boxes(result)]
         parts = [accuracy(own), footer(own)] if own else []
+    elif name in GATHERED:
+        own = [result for result in measured if finds_boxes(result)]
+        parts = [GATHERED[name](own), footer(own)] if own else []
     elif name in TABLES:
         own = [result for result in results if result["benchmark"] == name]
         parts = [part for result in own for part in (TABLES[name](result), footer([result]))]
     else:
-        raise SystemExit(f"there is no table '{name}'; known: {', '.join(TABLES)}, accuracy-DATA")
+        raise SystemExit(f"there is no table '{name}'; known: {', '.join([*TABLES, *GATHERED])}, accuracy-DATA")
     return "\n\n".join(parts) if parts else "not measured"
-
-
-def accuracy(results: Sequence[Result]) -> str:
-    """Make a row for each method, duration, input and CPU; runs that differ in the seed are averaged, with their range."""
-    groups: dict[tuple[Any, ...], list[Result]] = {}
-    for result in results:
-        key = (result["minutes"], result["input_size"], result["machine"]["cpu"], result["method"])
-        groups.setdefault(key, []).append(result)
-    several_cpus = len({key[2] for key in groups}) > 1
-
-    def mean(own: Sequence[Result], column: str) -> float:
-        return statistics.fmean(result[column] for result in own)
-
-    rows = []
-    for key, own in sorted(groups.items(), key=lambda item: (*item[0][:3], -mean(item[1], "nme"), item[0][3])):
-        minutes, input_size, cpu, method = key
-        rows.append(
-            [
-                method,
-                *([cpu] if several_cpus else []),
-                f"{minutes:g}",
-                f"{input_size}²",
-                f"{mean(own, 'epochs'):.1f}",
-                f"{mean(own, 'images_per_second'):.1f}",
-                _with_range([100 * result["nme"] for result in own], " %"),
-                _with_range([result["median_px"] for result in own]),
-                _with_range([result["p90_px"] for result in own]),
-                str(len(own)),
-            ]
-        )
-    head = ["method", *(["CPU"] if several_cpus else []), "minutes", "input", "epochs", "images/s"]
-    return _markdown([*head, "NME (√box area)", "median px", "p90 px", "seeds"], rows)
-
-
-def throughput(result: Result) -> str:
-    """Make a row for each training loop; the ratio is to the first, by medians over the rounds."""
-    medians = [statistics.median(row["images_per_second"]) for row in result["rows"]]
-    rows = [
-        [
-            row["loop"],
-            _with_range(row["images_per_second"], middle=median, digits=1),
-            f"{median / medians[0]:.2f}×",
-            f"{100 * statistics.median(row['waiting']):.1f} %",
-            str(len(row["images_per_second"])),
-        ]
-        for row, median in zip(result["rows"], medians, strict=True)
-    ]
-    title = f"{result['data']}, input {result['input_size']} px, batch {result['batch_size']}:"
-    return f"{title}\n\n{_markdown(['training loop', 'images/s', 'ratio', 'waiting for data', 'rounds'], rows)}"
-
-
-def plain_loop(result: Result) -> str:
-    """Make the one row of the plain loop on its own."""
-    row = [
-        result["data"],
-        f"{result['input_size']}²",
-        str(result["batch_size"]),
-        str(result["workers"]),
-        f"{result['images_per_second']:.1f}",
-        f"{100 * result['waiting']:.1f} %",
-    ]
-    return _markdown(["data", "input", "batch", "workers", "images/s", "waiting for data"], [row])
-
-
-def open_million(result: Result) -> str:
-    """Make the one row of the large annotation file."""
-    row = [
-        f"{result['annotations']:,}",
-        f"{result['images']:,}",
-        str(result["keypoints"]),
-        f"{result['file_mib']:.0f} MiB",
-        f"{result['seconds']:.1f}",
-        f"{result['peak_rss_mib']:.0f} MiB",
-        f"{result['bytes_per_annotation']}",
-    ]
-    head = ["annotations", "images", "keypoints", "file", "seconds", "peak memory", "bytes kept per annotation"]
-    return _markdown(head, [row])
-
-
-def start_up(result: Result) -> str:
-    """Make a row for each command."""
-    rows = [[f"`{row['command']}`", f"{row['best_s']:.3f}", f"{row['median_s']:.3f}"] for row in result["rows"]]
-    return _markdown(["command", f"best of {result['rounds']}, s", "median, s"], rows)
-
-
-def evaluate_speed(result: Result) -> str:
-    """Make the one row of the metrics' speed."""
-    row = [f"{result['images']:,}", str(result["objects_per_image"]), str(result["keypoints"]), f"{result['seconds']:.1f}"]
-    return _markdown(["images", "objects each", "keypoints", "seconds"], [row])
-
-
-TABLES: dict[str, Callable[[Result], str]] = {
-    "evaluate_speed": evaluate_speed,
-    "open_million": open_million,
-    "plain_loop": plain_loop,
-    "start_up": start_up,
-    "throughput": throughput,
-}
 
 
 def footer(results: Sequence[Result]) -> str:
@@ -227,16 +135,6 @@ def _replace(page: Path, text: str) -> None:
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
-
-
-def _with_range(values: Sequence[float], unit: str = "", middle: float | None = None, digits: int = 2) -> str:
-    shown = f"{statistics.fmean(values) if middle is None else middle:.{digits}f}{unit}"
-    return shown if len(values) == 1 else f"{shown} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
