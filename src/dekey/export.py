@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from dekey.errors import DekeyError
 from dekey.files import replacing
 from dekey.models.checkpoint import TorchBackend
-from dekey.runtime.backends import INPUT, OUTPUTS, OnnxBackend
+from dekey.runtime.backends import INPUT, OUTPUTS, Arrays, OnnxBackend
 
 # A keypoint of the exported file may lie this far from PyTorch's, in pixels of the network's input.
 PARITY_PX = 0.05
 # And its score may differ by this much; other kernels add up in another order, which moves the fifth digit.
 PARITY_SCORE = 1e-3
+# Answers of a detector below this score are not compared.
+NOISE = 0.1
 OPSET = 18
 
 
@@ -116,17 +118,37 @@ def _write_graph(backend: TorchBackend, path: Path) -> None:
 
 
 def compare(backend: TorchBackend, exported: OnnxBackend, pictures: Sequence[NDArray[np.uint8]]) -> Parity:
-    """Run both over pictures and measure the largest differences; one that is no number makes the answer NaN."""
+    """Run both over pictures and measure the largest differences; one that is no number makes the answer NaN.
+
+    Answers of a detector are compared with the nearest one of the same class: objects of nearly equal score may change places,
+    and what fills up the N answers is noise.
+    """
     size = backend.manifest.input_size
     inputs = np.stack([_as_input(picture, size) for picture in pictures])
     distances, differences = [np.zeros(0)], [np.zeros(0)]
     for start in range(0, len(inputs), 16):
         expected, found = backend.run(inputs[start : start + 16]), exported.run(inputs[start : start + 16])
+        if backend.manifest.objects > 1:
+            expected, found = _paired(expected, found)
+            differences.append(np.abs(found["scores"] - expected["scores"]).ravel())
+            distances.append(np.abs(found["boxes"] - expected["boxes"]).ravel())
         sure = expected["keypoint_scores"] >= backend.manifest.default_threshold
         distances.append(np.linalg.norm(found["keypoints"] - expected["keypoints"], axis=-1)[sure])
         differences.append(np.abs(found["keypoint_scores"] - expected["keypoint_scores"]).ravel())
     px, scores = np.concatenate(distances), np.concatenate(differences)
     return Parity(len(inputs), len(px), float(px.max(initial=0)), float(scores.max(initial=0)))
+
+
+def _paired(expected: Arrays, found: Arrays) -> tuple[Arrays, Arrays]:
+    """Give the expected answers (M, …) of all images that are no noise, and for each the nearest found one of its class."""
+    images, objects = np.nonzero(expected["scores"] >= NOISE)
+    gaps = np.abs(expected["boxes"][images, objects][:, None] - found["boxes"][images]).max(axis=-1)
+    gaps[expected["labels"][images, objects][:, None] != found["labels"][images]] = np.inf
+    partners = gaps.argmin(axis=1)
+    return (
+        {name: array[images, objects] for name, array in expected.items()},
+        {name: array[images, partners] for name, array in found.items()},
+    )
 
 
 def _as_input(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
