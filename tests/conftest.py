@@ -53,6 +53,7 @@ def small_run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     values = {
         "data": {"train": str(small_data), "val_fraction": 0.1, "workers": 1},
         "model": {
+            "kind": "heatmap",
             "backbone": "test_resnet",
             "pretrained": False,
             "decoder_channels": [32, 32, 32],

@@ -14,6 +14,7 @@ import pytest
 from dekey.cli import main
 
 NETWORK = [
+    "--set=model.kind=heatmap",
     "--set=model.backbone=test_resnet",
     "--set=model.pretrained=false",
     "--set=model.input_size=[64, 96]",

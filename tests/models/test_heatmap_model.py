@@ -9,7 +9,7 @@ import torch
 from dekey.data import Schema
 from dekey.errors import DekeyError
 from dekey.models.base import Batch
-from dekey.models.build import build_from_architecture, build_heatmap_model
+from dekey.models.build import build_heatmap_model, build_model
 from dekey.models.checkpoint import TorchBackend, choose_device, load_model, save_model
 from dekey.models.heatmap import HeatmapModel
 from dekey.runtime import Manifest
@@ -17,7 +17,7 @@ from dekey.runtime import Manifest
 ARCHITECTURE = {
     "backbone": "resnet10t",
     "decoder_channels": [16, 16, 16],
-    "lateral": True,
+    "decoder": "lateral",
     "sigma": 1.5,
     "keypoint_count": 3,
     "input_size": [64, 96],
@@ -26,7 +26,7 @@ ARCHITECTURE = {
 
 def model_of(size: tuple[int, int] = (64, 96)) -> HeatmapModel:
     torch.manual_seed(0)
-    return build_from_architecture("heatmap", {**ARCHITECTURE, "input_size": list(size)})
+    return build_model("heatmap", {**ARCHITECTURE, "input_size": list(size)})
 
 
 def batch_of(count: int, seed: int = 0) -> Batch:
@@ -118,7 +118,7 @@ def test_an_input_that_does_not_fit_names_one_that_does() -> None:
 
 def test_a_heatmap_too_small_to_read_is_refused() -> None:
     with pytest.raises(DekeyError, match="8 cells is too small for Gaussians of sigma 3, which need 11"):
-        build_heatmap_model("resnet10t", (8, 8), True, 3.0, 3, (64, 96))
+        build_heatmap_model("resnet10t", (8, 8), "lateral", 3.0, 3, (64, 96))
 
 
 def test_saved_and_loaded_models_answer_alike(tmp_path: Path) -> None:
@@ -134,9 +134,29 @@ def test_saved_and_loaded_models_answer_alike(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+@pytest.mark.parametrize("lateral", [True, False])
+def test_models_from_before_there_were_several_decoders_are_read(lateral: bool, tmp_path: Path) -> None:
+    earlier = {**{name: value for name, value in ARCHITECTURE.items() if name != "decoder"}, "lateral": lateral}
+    model = build_heatmap_model("resnet10t", (16, 16, 16), "lateral" if lateral else "plain", 1.5, 3, (64, 96)).eval()
+    path = tmp_path / "model.safetensors"
+    save_model(model, manifest_of().model_copy(update={"architecture": earlier}), path)
+    images = batch_of(2).images
+    loaded, _ = load_model(path)
+    assert torch.equal(loaded.detect(images)["keypoints"], model.detect(images)["keypoints"])
+
+
+def test_a_description_that_does_not_fit_is_one_sentence() -> None:
+    with pytest.raises(DekeyError, match="expected one of heatmap, center, article; update dekey"):
+        build_model("oracle", ARCHITECTURE)
+    with pytest.raises(DekeyError, match="does not fit this dekey"):
+        build_model("heatmap", {**ARCHITECTURE, "colour": "red"})
+    with pytest.raises(DekeyError, match="does not fit this dekey"):
+        build_model("center", {"backbone": "resnet10t"})
+
+
 def test_changed_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    other = build_heatmap_model("resnet10t", (8, 8, 8), True, 1.5, 3, (64, 96))
+    other = build_heatmap_model("resnet10t", (8, 8, 8), "lateral", 1.5, 3, (64, 96))
     save_model(other, manifest_of(), path)
     with pytest.raises(DekeyError, match="do not fit its description"):
         load_model(path)

@@ -37,7 +37,13 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config_of(path: Path, **run: Any) -> Config:
     values = {
         "data": {"train": str(path), "images": str(embedded.path("test").parent / "images"), "val_fraction": 0.25},
-        "model": {"backbone": "test_resnet", "pretrained": False, "decoder_channels": [16, 16, 16], "input_size": [64, 64]},
+        "model": {
+            "kind": "heatmap",
+            "backbone": "test_resnet",
+            "pretrained": False,
+            "decoder_channels": [16, 16, 16],
+            "input_size": [64, 64],
+        },
         "run": {"epochs": 3, "batch_size": 4, "device": "cpu", **run},
     }
     return read_config(values)
@@ -199,7 +205,7 @@ def test_memory_that_does_not_suffice_is_met_by_a_smaller_batch(
 def test_the_batch_is_fitted_to_the_memory_before_it_is_tried(caplog: pytest.LogCaptureFixture) -> None:
     from dekey.models.build import build_heatmap_model
 
-    model = build_heatmap_model("test_resnet", (8, 8, 8), True, 1.5, 2, (64, 64))
+    model = build_heatmap_model("test_resnet", (8, 8, 8), "lateral", 1.5, 2, (64, 64))
     batch = Batch(
         torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.int64),
         torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2), 2, dtype=torch.uint8), torch.ones(2, 1, dtype=torch.bool),

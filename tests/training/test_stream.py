@@ -22,7 +22,7 @@ def stream_of(batch_size: int = 5, workers: int = 1, seed: int = 3) -> BatchStre
 
 def test_every_pass_sees_every_crop_once_in_an_order_of_its_own() -> None:
     stream = stream_of()
-    count = len(stream.crops)
+    count = len(stream.views)
     positions = [pair for step in range(2 * count) for pair in stream.indices(step)]
     passes = [[index for number, index in positions if number == wanted] for wanted in range(5)]
     assert all(sorted(one) == list(range(count)) for one in passes)
@@ -60,7 +60,7 @@ def test_a_fault_in_a_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> None:
         raise OSError("disk gone")
 
-    monkeypatch.setattr(stream.crops, "draw", fail)
+    monkeypatch.setattr(stream.views, "draw", fail)
     with pytest.raises(OSError, match="disk gone"):
         next(stream.iterate(0))
 
