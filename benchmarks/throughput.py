@@ -33,7 +33,7 @@ def plain(arguments: argparse.Namespace) -> dict[str, float]:
 
     dataset = dekey.formats.read(arguments.data / "train.json")
     model = build_heatmap_model(
-        arguments.backbone, arguments.decoder, arguments.lateral, 1.5, len(dataset.schema.keypoints), (arguments.input,) * 2
+        arguments.backbone, arguments.decoder, arguments.up, 1.5, len(dataset.schema.keypoints), (arguments.input,) * 2
     )
 
     class Maps(nn.Module):
@@ -58,10 +58,11 @@ def ours(arguments: argparse.Namespace) -> dict[str, float]:
     values: dict[str, Any] = {
         "data": {"train": str(arguments.data / "train.json"), "val_fraction": 0.02},
         "model": {
+            "kind": "heatmap",
             "backbone": arguments.backbone,
             "pretrained": False,
             "decoder_channels": arguments.decoder,
-            "lateral": arguments.lateral,
+            "decoder": arguments.up,
             "input_size": [arguments.input, arguments.input],
         },
         "run": {"budget": arguments.seconds + 15, "batch_size": arguments.batch_size},
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--input", type=int, default=128, help="side of the network input, px")
     parser.add_argument("--backbone", default="mobilenetv4_conv_small")
     parser.add_argument("--decoder", type=int, nargs="+", default=[64, 64, 64], help="channels of the transposed convolutions")
-    parser.add_argument("--lateral", action="store_true")
+    parser.add_argument("--up", default="plain", help="way up: lateral, plain, unpooling or bilinear")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2, help="processes of the plain loop's DataLoader")
     parser.add_argument("--seconds", type=float, default=25.0, help="of each turn")
@@ -112,7 +113,7 @@ def main() -> None:
         "data": arguments.data.name,
         "input_size": arguments.input,
         "batch_size": arguments.batch_size,
-        "network": f"{arguments.backbone}, deconvolutions {arguments.decoder}{', lateral' if arguments.lateral else ''}",
+        "network": f"{arguments.backbone}, {arguments.up} decoder {arguments.decoder}",
         "rows": rows,
     }
     print(record.write(f"throughput-{arguments.backbone}", payload, begun, arguments.results))
