@@ -159,6 +159,9 @@ def summary(held_out: Dataset, evaluation: Evaluation | None, baseline: Evaluati
     if baseline is not None and "median_px" in baseline.values:
         theirs, ours = baseline.values["median_px"], values["median_px"]
         words = f"Placing the mean pose of the training objects, without looking at the image, gives {number(theirs)} px"
+        if evaluation.boxes:
+            lines.append(f"{words}, if it is told each object's true box, which the model has to find.")
+            return _unbroken(lines)
         if 0 < ours < theirs:
             words += f", {number(theirs / ours, 2)} times as much."
         elif ours > 0:
