@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting other than the default")
+    parser.add_argument("--tiles", type=int, metavar="PX", help="measure a detector on tiles of the test images too")
     parser.add_argument("--keep", type=Path, help="keep the run folder there")
     parser.add_argument("--results", type=Path, default=record.RESULTS, help="folder for the JSON")
     arguments = parser.parse_args()
@@ -48,13 +49,14 @@ def main() -> None:
         with (folder / "log.csv").open() as stream:
             rows = list(csv.DictReader(stream))
         facts = json.loads((folder / "run.json").read_text())
-        predictor = dekey.load(folder)
+        predictor = dekey.load(folder, tiles=arguments.tiles)
         test = dekey.read(arguments.data / "test.json")
         # 0.05 for every keypoint: nobody has stated sigmas for these data, and the peers are measured with the same.
         values = dekey.evaluate(test, predictor, sigmas=0.05, normaliser="sqrt_box_area").values
+    changes = [*arguments.set, *([f"tiles={arguments.tiles}"] if arguments.tiles else [])]
     payload = record.accuracy(
         arguments.data.name,
-        "dekey" + "".join(f", {change}" for change in arguments.set),
+        "dekey" + "".join(f", {change}" for change in changes),
         arguments.seed,
         arguments.minutes,
         predictor.manifest.input_size[0],
@@ -73,8 +75,8 @@ def main() -> None:
             "weights": facts["weights"],
         },
     )
-    changes = "".join(f"-{change.replace('=', '-').replace('.', '_')}" for change in arguments.set)
-    name = f"accuracy-{arguments.data.name}-dekey-{arguments.minutes:g}m-seed{arguments.seed}{changes}"
+    named = "".join(f"-{change.replace('=', '-').replace('.', '_')}" for change in changes)
+    name = f"accuracy-{arguments.data.name}-dekey-{arguments.minutes:g}m-seed{arguments.seed}{named}"
     print(record.write(name, payload, begun, arguments.results))
 
 
