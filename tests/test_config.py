@@ -27,6 +27,16 @@ def test_the_last_of_file_flags_and_overrides_wins(tmp_path: Path) -> None:
     assert (config.optim.lr, config.optim.clip, config.run.seed, config.run.patience) == (1e-3, 5, 4, None)
 
 
+def test_one_file_or_several_are_read_in_one_form() -> None:
+    one = read_config(BASE, overrides=["data.train=[b.json]"])
+    assert one == read_config({"data": {"train": "b.json"}})
+    assert (one.data.train_files, one.data.val_files) == ((Path("b.json"),), ())
+    several = read_config(BASE, overrides=["data.train=[b.json, c.json]", "data.val=[d.json, e.json]"])
+    assert several.data.train_files == several.data.train == (Path("b.json"), Path("c.json"))
+    assert several.data.val_files == (Path("d.json"), Path("e.json"))
+    assert "train:\n  - b.json\n  - c.json\n" in several.to_yaml()
+
+
 def test_null_is_a_value_where_it_is_written(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("run: {patience: 3}\n", encoding="utf-8")
@@ -52,6 +62,9 @@ def test_the_whole_is_read_again_from_its_yaml(tmp_path: Path) -> None:
         ("Optim.lr=1", "unknown configuration key 'Optim' (did you mean 'optim'?)"),  # a capital used to be a crash
         ("1=2", "unknown configuration key '1'"),
         ("data.train.x=1", "configuration key 'data.train' is {'x': 1}: input is not a valid path"),
+        ("data.train=[]", "configuration key 'data.train' is []: expected a label file, or a list of them"),
+        ("data.train=[a.json, 3]", "input is not a valid path, or a list of them"),
+        ("data.train=[a.json, ./a.json]", "./a.json occurs twice"),
         ("optim=3", "configuration key 'optim' is 3"),
         ("optim.lr=[1]", "configuration key 'optim.lr' is [1]"),
         ("optim.lr=0", "greater than 0"),

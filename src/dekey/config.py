@@ -33,8 +33,8 @@ class DataConfig(_Section):
     """What to learn from.
 
     Attributes:
-        train: annotation file.
-        val: annotation file of held-out images; without it `val_fraction` of `train` is held out.
+        train: annotation file, or several whose classes and keypoints are joined by name.
+        val: annotation file of held-out images, or several; without it `val_fraction` of each file of `train` is held out.
         images: folder of the images, where it is not beside the annotation file.
         val_fraction: share of the images to hold out.
         region: "box" cuts objects out, "image" takes whole images; auto looks whether every object has a box.
@@ -45,8 +45,8 @@ class DataConfig(_Section):
         normaliser: what NME and PCK are relative to; None takes the default of `dekey.evaluate`.
     """
 
-    train: Path
-    val: Path | None = None
+    train: Path | tuple[Path, ...]
+    val: Path | tuple[Path, ...] | None = None
     images: Path | None = None
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
     region: Literal["auto", "box", "image"] = "auto"
@@ -55,6 +55,33 @@ class DataConfig(_Section):
     workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = "auto"
     sigmas: tuple[float, ...] | None = None
     normaliser: str | None = None
+
+    @property
+    def train_files(self) -> tuple[Path, ...]:
+        """The files of `train`, one or more."""
+        return (self.train,) if isinstance(self.train, Path) else self.train
+
+    @property
+    def val_files(self) -> tuple[Path, ...]:
+        """The files of `val`, none where images are held out of `train`."""
+        return () if self.val is None else (self.val,) if isinstance(self.val, Path) else self.val
+
+    @field_validator("train", "val", mode="before")
+    @classmethod
+    def _checked_files(cls, value: Any) -> Any:
+        """Take one file or a list of them; a list of one is that one."""
+        many = isinstance(value, (list, tuple))
+        files = value if many else [value]
+        if not files:
+            raise ValueError("expected a label file, or a list of them")
+        for file in files:
+            # Told here, because of a union pydantic tells what is wrong with each kind of value.
+            if not isinstance(file, (str, Path)) and (many or file is not None):
+                raise ValueError("input is not a valid path, or a list of them")
+        repeated = [file for index, file in enumerate(files) if many and Path(file) in map(Path, files[:index])]
+        if repeated:
+            raise ValueError(f"{repeated[0]} occurs twice, expected each file once")
+        return files[0] if many and len(files) == 1 else value
 
     @field_validator("sigmas", mode="before")
     @classmethod

@@ -1,9 +1,10 @@
-"""``dekey train``: a label file in, a run folder with model and report out."""
+"""``dekey train``: label files in, a run folder with model and report out."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
     from dekey.training import Progress as State
     from dekey.training import RunResult
 
-HELP = "Train a model on a label file; writes a run folder with the model, its figures and a report."
+HELP = "Train a model on label files; writes a run folder with the model, its figures and a report."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("annotations", metavar="ANNOTATIONS", help="label file to learn from")
-    parser.add_argument("--val", metavar="FILE", help="labels of held-out images (default: a part of ANNOTATIONS)")
+    parser.add_argument(
+        "annotations", metavar="ANNOTATIONS", nargs="+", help="label file to learn from; several are joined by their names"
+    )
+    parser.add_argument(
+        "--val", metavar="FILE", action="append", help="labels of held-out images (default: a part of each of ANNOTATIONS)"
+    )
     parser.add_argument("--images", metavar="DIR", help="folder where the image names start (default: beside the label file)")
     parser.add_argument("--out", metavar="DIR", help="run folder (default: runs/ and the label file's name, numbered if taken)")
     parser.add_argument(
@@ -43,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and say what came of it."""
     from dekey.config import read_config
 
-    named = Path("runs") / default_name(Path(arguments.annotations))
+    named = Path("runs") / default_name([Path(file) for file in arguments.annotations])
     out = Path(arguments.out or (named if arguments.resume else free_folder(named)))
     file = arguments.config
     if arguments.resume and file is None and (out / "config.yaml").is_file():
@@ -84,7 +89,7 @@ def check_before_torch(config: Config, out: Path, *, resume: bool) -> None:
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(out if out.exists() else parent, os.W_OK):
         raise DekeyError(f"--out {out} lies in a folder that cannot be written to; name another one")
-    for file in filter(None, (config.data.train, config.data.val)):
+    for file in (*config.data.train_files, *config.data.val_files):
         recognise(file)
         if file.stat().st_size <= QUICKLY_READ:
             with Progress(f"reading {file.name}"):
@@ -100,14 +105,20 @@ def free_folder(folder: Path) -> Path:
     return chosen
 
 
-def default_name(annotations: Path) -> str:
-    """Name a run after its label file; a file called ``train.json`` gives its folder's name.
+# Of a folder's name that is made of several.
+LONGEST_NAME = 60
 
-    >>> default_name(Path("data/hands/train.json")), default_name(Path("hands.json"))
-    ('hands', 'hands')
+
+def default_name(annotations: Sequence[Path]) -> str:
+    """Name a run after its label files; a file called ``train.json`` gives its folder's name.
+
+    >>> default_name([Path("data/hands/train.json")]), default_name([Path("hands.json"), Path("data/flies/train.json")])
+    ('hands', 'hands+flies')
     """
-    stem = annotations.stem
-    return annotations.resolve().parent.name if stem in ("train", "annotations", "labels") else stem
+    generic = ("train", "annotations", "labels")
+    names = [file.resolve().parent.name if file.stem in generic else file.stem for file in annotations]
+    joined = "+".join(dict.fromkeys(names))
+    return joined if len(names) == 1 or len(joined) <= LONGEST_NAME else f"{names[0][:LONGEST_NAME]}+{len(names) - 1}"
 
 
 def train_and_tell(config: Config, out: Path, *, resume: bool = False) -> RunResult:

@@ -2,6 +2,7 @@
 
 from dekey.data.dataset import Dataset, PictureFiles, Problem, Sample
 from dekey.data.instances import OCCLUDED, UNLABELLED, VISIBLE, Instances, Points
+from dekey.data.merge import merge
 from dekey.data.schema import Schema
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "Problem",
     "Sample",
     "Schema",
+    "merge",
 ]

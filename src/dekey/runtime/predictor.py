@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dekey.data import OCCLUDED, UNLABELLED, VISIBLE, Dataset, Instances, Schema, geometry
+from dekey.data.align import Alignment
 from dekey.data.geometry import Affine, Size
 from dekey.data.suppress import Views, merged
 from dekey.errors import DekeyError
@@ -137,38 +138,31 @@ class Predictor:
         whatever `threshold` is.
 
         Args:
-            dataset: what to look at; its schema must name the same keypoints. For a detector it must name the same classes
-                too; else the classes are the data set's own.
+            dataset: what to look at; the model must know the keypoints that its schema names, and a detector the classes;
+                without a detector the classes are the data set's own. Answers come under the names of the data set, those
+                of classes that it lacks are left out; see `dekey.data.align`.
             advance: called with the number of images done.
 
         Returns:
             One Instances an image, in the order of the data set.
 
         Raises:
-            DekeyError: if keypoints or classes differ, an image cannot be read, or boxes are missing.
+            DekeyError: if the model lacks a keypoint or a class, an image cannot be read, or boxes are missing.
         """
-        if dataset.schema.keypoints != self.schema.keypoints:
-            raise DekeyError(
-                f"the data names the keypoints {_short(dataset.schema.keypoints)} but the model finds "
-                f"{_short(self.schema.keypoints)}; evaluate on data of the model's own schema"
-            )
-        if self.manifest.finds_boxes and dataset.schema.classes != self.schema.classes:
-            raise DekeyError(
-                f"the data names the classes {_short(dataset.schema.classes)} but the model finds "
-                f"{_short(self.schema.classes)}; evaluate on data of the model's own schema"
-            )
+        names = Alignment.between(dataset.schema, self.schema, classes=self.manifest.finds_boxes)
         found: list[Instances] = []
         for start in range(0, len(dataset), self.batch_size):
             samples = [dataset[index] for index in range(start, min(start + self.batch_size, len(dataset)))]
             images = [sample.read_image() for sample in samples]
             if self.manifest.region == "image":
                 answers = self._batch(images, None, WEAKEST if self.manifest.finds_boxes else 0.0)
+                answers = [names.apply(one) for one in answers]
             else:
                 truths = [sample.instances[~sample.instances.crowd] for sample in samples]
                 for sample, truth in zip(samples, truths, strict=True):
                     if not (np.isfinite(truth.boxes).all() and (geometry.box_sizes(truth.boxes) > 0).all()):
                         raise DekeyError(f"image {sample.name} has an object whose box is missing or empty; draw it again")
-                answers = self.batch(images, [truth.boxes for truth in truths])
+                answers = [names.apply(one) for one in self.batch(images, [truth.boxes for truth in truths])]
                 answers = [with_labels(one, truth.labels, dataset.schema) for one, truth in zip(answers, truths, strict=True)]
             found.extend(answers)
             if advance is not None:
@@ -295,7 +289,3 @@ def _checked_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise DekeyError(f"found {found}, expected an image (H, W, 3) uint8 RGB; `dekey.data.images.read_image` gives one")
     return image
-
-
-def _short(names: Sequence[str]) -> str:
-    return f"{len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

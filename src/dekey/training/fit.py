@@ -55,7 +55,7 @@ def train(
     folder.check(resume)
     state = folder.load_checkpoint() if resume else None
     device = choose_device(config.run.device)
-    say(f"reading {config.data.train}")
+    say(f"reading {', '.join(map(str, config.data.train_files))}")
     material = prepare(config, device.type, say)
     config = resolve(config, material, device.type)
     if state is not None and state["config"] != what_matters(config):

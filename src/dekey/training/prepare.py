@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.config import Config, DataConfig, read_config
-from dekey.data import Dataset, geometry
+from dekey.data import Dataset, geometry, merge
 from dekey.data.orientation import spread_of_orientation
 from dekey.data.problems import find_problems
 from dekey.errors import DekeyError
@@ -197,28 +198,73 @@ def workers(config: DataConfig) -> int:
 
 
 def _read_parts(config: DataConfig, seed: int, say: Say) -> tuple[Dataset, Dataset]:
-    whole = read(config.train, images=config.images)
-    held_out = None if config.val is None else read(config.val, images=config.images)
-    if held_out is None:
-        train, held_out = whole.split(config.val_fraction, seed)
+    """Read the files and give what is learned from and what is held out, each made one data set; of each file a part."""
+    wholes = [read(path, images=config.images) for path in config.train_files]
+    pairs = list(zip(config.train_files, wholes, strict=True))
+    if config.val_files:
+        others = [read(path, images=config.images) for path in config.val_files]
+        train = _joined(wholes)
+        held_out = _of_names(_joined(others), train, config)
+        pairs += zip(config.val_files, others, strict=True)
     else:
-        train = whole
-        if held_out.schema.keypoints != train.schema.keypoints or held_out.schema.classes != train.schema.classes:
-            raise DekeyError(
-                f"{config.val} names other keypoints or classes than {config.train}, expected the same; mend the names"
-            )
+        # Each file by itself, so that every class is held out as often as it is learned from.
+        try:
+            halves = [whole.split(config.val_fraction, seed) for whole in wholes]
+        except DekeyError as error:
+            few = next(path for path, whole in pairs if len(whole) < 2)
+            raise DekeyError(f"{few}: {error}") from error
+        train, held_out = _joined([half[0] for half in halves]), _joined([half[1] for half in halves])
     if config.sigmas is not None:
         schema = train.schema.with_sigmas(config.sigmas)
         train, held_out = train.with_schema(schema), held_out.with_schema(schema)
     if config.normaliser is not None:
         check_normaliser(config.normaliser, train.schema)
-    for part, path in ((train, config.train), (held_out, config.val or config.train)):
+    for path, part in pairs:
         problems = find_problems(part, progress=_now_and_then(f"checking the images of {path}", say))
         errors = [problem for problem in problems if problem.severity == "error"]
         if errors:
             rest = f" (and {len(errors) - 1} more problems; `dekey inspect {path}` lists them)" if len(errors) > 1 else ""
             raise DekeyError(f"{path}: {errors[0]}{rest}")
+    shared = _listed_again(wholes)
+    if shared:
+        say(
+            f"{shared} images are listed in several files: where a file does not label what the other does, the labels "
+            "contradict each other, and an image may be held out and learned from; put all objects of an image in one file"
+        )
     return train, held_out
+
+
+def _joined(datasets: Sequence[Dataset]) -> Dataset:
+    return datasets[0] if len(datasets) == 1 else merge(datasets)
+
+
+def _of_names(held_out: Dataset, train: Dataset, config: DataConfig) -> Dataset:
+    """Put held-out data under the classes and keypoints of the training data, in their order.
+
+    Raises:
+        DekeyError: if they have others, or do not have all.
+    """
+    known, own = train.schema, held_out.schema
+    if own.keypoints == known.keypoints and own.classes == known.classes:
+        return held_out
+    if set(own.keypoints) == set(known.keypoints) and set(own.classes) == set(known.classes):
+        # Merged after `train` without its images, the data get its names in their order.
+        return merge([train.subset([]), held_out])
+    assert config.val is not None
+    raise DekeyError(
+        f"{_names(config.val_files)} {'names' if len(config.val_files) == 1 else 'name'} other keypoints or classes than "
+        f"{_names(config.train_files)}, expected the same; mend the names"
+    )
+
+
+def _names(files: Sequence[Path]) -> str:
+    return ", ".join(map(str, files[:3])) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+
+
+def _listed_again(datasets: Sequence[Dataset]) -> int:
+    """Count the images that more than one of the data sets lists."""
+    counts = Counter(path for dataset in datasets if len(datasets) > 1 for path in {str(one) for one in dataset.pictures})
+    return sum(count > 1 for count in counts.values())
 
 
 def _now_and_then(text: str, say: Say) -> Callable[[int, int], None]:

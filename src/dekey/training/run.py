@@ -201,7 +201,11 @@ class Run:
             finds_boxes=self.material.kind != "heatmap",
             architecture=self.architecture,
             metrics=metrics,
-            origin={"weights": self.source, "torch": torch.__version__, "data": self.config.data.train.name},
+            origin={
+                "weights": self.source,
+                "torch": torch.__version__,
+                "data": ", ".join(file.name for file in self.config.data.train_files),
+            },
             licence=self.config.run.licence,
         )
 
@@ -228,7 +232,8 @@ class Run:
     def _restore(self, state: dict[str, Any]) -> None:
         module = self.module
         if state.get("schema") != self.material.train.schema.to_dict():
-            raise DekeyError(f"{self.folder.path} was started with other keypoints than {self.config.data.train} names now")
+            files = ", ".join(map(str, self.config.data.train_files))
+            raise DekeyError(f"{self.folder.path} was started with other classes or keypoints than {files} gives now")
         module.load_state_dict(state["weights"])
         module.step = module.rounds.step = int(state["step"])
         module.best = state["best"]
