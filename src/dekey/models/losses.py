@@ -66,7 +66,7 @@ def center_focal(logits: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 
 
 def heatmap_cross_entropy(logits: Tensor, truth: Tensor, mask: Tensor, peak_weight: float) -> Tensor:
-    """Cross-entropy of keypoint heatmaps above its least value, per keypoint.
+    """Cross-entropy of heatmaps above its least value, per map that has a peak.
 
     Least where the sigmoid of the logits is the Gaussian itself, flanks included, so that its peak can be read to a fraction
     of a cell.
