@@ -233,7 +233,7 @@ class Run:
         module = self.module
         if state.get("schema") != self.material.train.schema.to_dict():
             files = ", ".join(map(str, self.config.data.train_files))
-            raise DekeyError(f"{self.folder.path} was started with other classes or keypoints than {files} gives now")
+            raise DekeyError(f"{self.folder.path} was started with other keypoints or classes than {files} gives now")
         module.load_state_dict(state["weights"])
         module.step = module.rounds.step = int(state["step"])
         module.best = state["best"]
