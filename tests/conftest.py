@@ -110,7 +110,9 @@ def shapes() -> Callable[..., Dataset]:
             for _ in range(1 + image_id % most):
                 side = int(rng.integers(20, 34))
                 corners = rng.integers(2, np.array(size)[::-1] - side - 2, (200, 2))
-                free = (np.abs(corners[:, None] + side / 2 - centres).max(axis=-1) >= 30).all(axis=1)
+                free = (np.abs(corners[:, None] + side / 2 - centres).max(axis=-1) >= 34).all(axis=1)
+                if not free.any():
+                    continue
                 x1, y1 = corners[np.argmax(free)]
                 x2, y2, label = x1 + side, y1 + side, int(rng.integers(2))
                 middle = (x1 + x2) / 2
