@@ -83,11 +83,12 @@ def best_threshold(scores: NDArray[np.float64], right: NDArray[np.bool_], truths
     if not truths or not right.any():
         return DEFAULT_THRESHOLD
     order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(right[order])
-    f1 = 2 * hits / (np.arange(1, len(order) + 1) + truths)
-    last = int(np.argmax(f1))
-    below = scores[order][last + 1] if last + 1 < len(order) else WEAKEST
-    return round(float(scores[order][last] + below) / 2, 4)
+    ranked = np.append(scores[order], min(WEAKEST, float(scores.min())))
+    f1 = 2 * np.cumsum(right[order]) / (np.arange(1, len(order) + 1) + truths)
+    # No threshold lies between equal scores; the weakest answer may always be the last.
+    apart = np.append(ranked[:-2] > ranked[1:-1], True)
+    last = int(np.argmax(np.where(apart, f1, -1)))
+    return float(ranked[last] + ranked[last + 1]) / 2
 
 
 def _answers(backend: TorchBackend, views: Views) -> Iterator[_Answers]:
