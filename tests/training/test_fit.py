@@ -164,11 +164,6 @@ def test_a_budget_ends_the_run_near_its_time(photographs: Path, tmp_path: Path) 
     assert sum(state.done >= 1.0 for state in states) <= 2
 
 
-def test_a_budget_that_reading_alone_uses_up_is_told(photographs: Path, tmp_path: Path) -> None:
-    with pytest.raises(DekeyError, match=r"the budget of 0.001 s was over before the first step; give a longer one"):
-        train(config_of(photographs, epochs="auto", budget=0.001), tmp_path / "short")
-
-
 def test_a_loss_that_is_not_finite_stops_and_names_the_images(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dekey
+from dekey.config import Config, read_config
+from dekey.errors import DekeyError
+from dekey.models.checkpoint import load_model
+from dekey.training import train
+
+
+def config_of(path: Path, kind: str = "auto", **data: Any) -> Config:
+    values = {
+        "data": {"train": str(path), "val_fraction": 0.25, "workers": 1, **data},
+        "model": {
+            "kind": kind,
+            "backbone": "test_resnet",
+            "pretrained": False,
+            "decoder_channels": [16, 16, 16],
+            "input_size": [64, 64],
+        },
+        "run": {"epochs": 1, "batch_size": 4, "device": "cpu"},
+    }
+    return read_config(values)
+
+
+def log_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_family_and_why_are_said(shapes_file: Path, small_data: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    train(config_of(shapes_file), tmp_path / "auto", say=said.append)
+    why = next(text for text in said if text.startswith("model family: "))
+    assert why.startswith("model family: center (")
+    assert "of 9 images have not exactly one object; --model heatmap would learn from crops" in why
+    assert any(text.startswith("an object counts as found from a score of") for text in said)
+    said.clear()
+    train(config_of(small_data, region="box"), tmp_path / "box", say=said.append)
+    assert "model family: heatmap (crops around boxes were asked for)" in said
+
+
+def test_classes_that_a_family_cannot_tell_apart_are_told(shapes_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(DekeyError, match="2 classes on whole images, which a heatmap model cannot tell apart"):
+        train(config_of(shapes_file, "heatmap", region="image"), tmp_path / "run")
+
+
+def test_nothing_to_find_is_told(shapes_file: Path, tmp_path: Path) -> None:
+    values = json.loads(shapes_file.read_text())
+    values["annotations"] = [{**each, "iscrowd": 1} for each in values["annotations"]]
+    path = tmp_path / "crowds.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(DekeyError, match="found no object in the images to learn from"):
+        train(config_of(path, "center", images=str(shapes_file.parent)), tmp_path / "run")
+
+
+def test_a_detector_leaves_a_model_its_figures_and_a_report(shapes_run: Path) -> None:
+    files = {file.name for file in shapes_run.iterdir()}
+    assert {"config.yaml", "evaluation.json", "log.csv", "model.safetensors", "report.html", "run.json"} <= files
+    _, manifest = load_model(shapes_run / "model.safetensors")
+    assert (manifest.kind, manifest.region, manifest.objects, manifest.finds_boxes) == ("center", "image", 6, True)
+    assert 0 < manifest.object_threshold < 1
+    assert manifest.visibility_temperature == 1.0  # nothing is occluded here, so there is nothing to fit
+    measured = json.loads((shapes_run / "evaluation.json").read_text())["model"]["values"]
+    assert measured["box_AP50"] > 0.9
+    assert measured["found_share"] > 0.9
+    assert measured["median_px"] < 2
+    report = (shapes_run / "report.html").read_text(encoding="utf-8")
+    assert report.startswith("<!DOCTYPE html>")
+    assert "box AP" in report
+    rows = log_of(shapes_run)
+    assert {"loss/center", "loss/box", "loss/keypoint_heatmap", "val_box_AP"} <= rows[0].keys()
+    assert float(rows[-1]["loss"]) < 0.2 * float(rows[0]["loss"])
+
+
+def test_the_best_round_is_kept(shapes_run: Path) -> None:
+    """Of a detector the best is what leaves least to be wished for in boxes and in keypoints."""
+    rows = log_of(shapes_run)
+    best = max((float(row["val_box_AP"] or 0) + float(row["val_pck@0.1"] or 0)) / 2 for row in rows)
+    metrics = load_model(shapes_run / "model.safetensors")[1].metrics
+    assert (metrics["box_AP"] + metrics["pck@0.1"]) / 2 == pytest.approx(best)
+
+
+def test_a_run_folder_opens_with_its_threshold_and_its_classes(shapes_run: Path, shapes_file: Path) -> None:
+    predictor, data = dekey.load(shapes_run, "cpu"), dekey.read(shapes_file)
+    weak = predictor.predict_dataset(data)
+    strong = predictor.batch([sample.read_image() for sample in data])
+    for one, many in zip(strong, weak, strict=True):
+        assert one.scores is not None
+        assert many.scores is not None
+        assert (one.scores >= predictor.manifest.object_threshold).all()
+        assert (many.scores >= 0.01).all()
+        np.testing.assert_array_equal(one.boxes, many[many.scores >= predictor.manifest.object_threshold].boxes)
+        # What a class lacks is not found on it.
+        np.testing.assert_array_equal(one.visibility > 0, data.schema.present[one.labels])
+    assert sum(len(one) for one in weak) > sum(len(one) for one in strong) > 0
