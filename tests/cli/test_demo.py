@@ -15,7 +15,7 @@ def test_the_demo_goes_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixtu
     stdout, stderr = capsys.readouterr()
     answer = json.loads(stdout)
     assert answer["model"] == str(out)
-    assert 0 <= answer["held_out"]["box_AP"] <= 1  # in so short a time there may be nothing else to measure
+    assert answer["held_out"]["median_px"] > 0
     assert answer["mean_pose_baseline"]["median_px"] > 0
     lines = stderr.splitlines()
     assert lines[0].startswith("dekey demo: 111 photographs")
