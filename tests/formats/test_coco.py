@@ -180,6 +180,13 @@ def test_order_of_the_categories_is_kept_where_they_agree(save: Callable[[Any], 
     np.testing.assert_array_equal(dataset.instances.keypoints[0, :, 0], [3.5, 2.5, 1.5])  # by name, whatever the order
 
 
+def test_classes_without_shared_keypoints_keep_the_order_of_the_file(shapes_file: Path, tmp_path: Path) -> None:
+    data = read(shapes_file)
+    assert data.schema.keypoints == ("left_corner", "right_corner", "tip", "foot")
+    write(data, tmp_path / "again.json")
+    assert read(tmp_path / "again.json", images=shapes_file.parent).schema == data.schema
+
+
 def test_sigmas_are_read_and_written(save: Callable[[Any], Path], tmp_path: Path) -> None:
     values = content()
     values["categories"][0]["sigmas"] = [0.1, 0.2, 0.2]

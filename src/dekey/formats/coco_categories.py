@@ -112,7 +112,8 @@ def write_categories(schema: Schema, ids: Sequence[int]) -> list[dict[str, Any]]
 def _union(names: Sequence[Sequence[str]], classes: Sequence[str], problems: list[Problem]) -> list[str]:
     union: list[str] = []
     for own in names:
-        position = 0
+        # A class that shares no keypoint follows the others; one that does is woven in around what it shares.
+        position = 0 if set(own) & set(union) else len(union)
         for name in own:
             if name in union:
                 position = union.index(name) + 1
