@@ -143,6 +143,8 @@ def _paired(expected: Arrays, found: Arrays) -> tuple[Arrays, Arrays]:
     """Give the expected answers (M, …) of all images that are no noise, and for each the nearest found one of its class."""
     images, objects = np.nonzero(expected["scores"] >= NOISE)
     gaps = np.abs(expected["boxes"][images, objects][:, None] - found["boxes"][images]).max(axis=-1)
+    # Several answers for one object may have the same box, read off the same corners; their scores tell them apart.
+    gaps += np.abs(expected["scores"][images, objects][:, None] - found["scores"][images])
     gaps[expected["labels"][images, objects][:, None] != found["labels"][images]] = np.inf
     partners = gaps.argmin(axis=1)
     return (
