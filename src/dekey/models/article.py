@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Final, Literal
 import torch
 from torch import Tensor, nn
 
-from dekey.errors import DekeyError
 from dekey.models.backbone import Backbone, build_backbone
 from dekey.models.decoder import DeconvDecoder, build_decoder
 from dekey.models.losses import masked_mean
@@ -55,11 +54,7 @@ class ArticleModel(nn.Module):
 
     def __init__(self, backbone: Backbone, decoder: DeconvDecoder, keypoint_count: int, input_size: tuple[int, int]) -> None:
         super().__init__()
-        coarsest = backbone.strides[-1]
-        for length in input_size:
-            if length % coarsest or length < coarsest * 2:
-                works = max(round(length / coarsest), 2) * coarsest
-                raise DekeyError(f"input size {length} does not fit the backbone's stride of {coarsest}; use {works}")
+        backbone.check_input_size(input_size)
         self.backbone = backbone
         self.decoder = decoder
         self.keypoint_count = keypoint_count

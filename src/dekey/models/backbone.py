@@ -59,6 +59,18 @@ class Backbone(nn.Module):
         self.mean, self.std = tuple(mean), tuple(std)
         self.source = source
 
+    def check_input_size(self, input_size: tuple[int, int]) -> None:
+        """Check that inputs of (H, W) px can be halved down to the coarsest features and leave two cells there.
+
+        Raises:
+            DekeyError: if they cannot; the message names the nearest length that works.
+        """
+        coarsest = self.strides[-1]
+        for length in input_size:
+            if length % coarsest or length < coarsest * 2:
+                works = max(round(length / coarsest), 2) * coarsest
+                raise DekeyError(f"input size {length} does not fit the backbone's stride of {coarsest}; use {works}")
+
     def forward(self, images: Tensor) -> list[Tensor]:
         """Turn normalised images (B, 3, H, W) into features [(B, channels[i], H/strides[i], W/strides[i])]."""
         features: list[Tensor] = self.network(images)

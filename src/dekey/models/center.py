@@ -58,11 +58,7 @@ class CenterDetector(nn.Module):
         visibility_weight: float = 0.1,
     ) -> None:
         super().__init__()
-        coarsest = backbone.strides[-1]
-        for length in input_size:
-            if length % coarsest or length < coarsest * 2:
-                works = max(round(length / coarsest), 2) * coarsest
-                raise DekeyError(f"input size {length} does not fit the backbone's stride of {coarsest}; use {works}")
+        backbone.check_input_size(input_size)
         cells = (input_size[0] // codec.stride) * (input_size[1] // codec.stride)
         if codec.objects > cells or min(input_size) // codec.stride < 2 * codec.step + 1:
             raise DekeyError(

@@ -49,11 +49,7 @@ class HeatmapModel(nn.Module):
         visibility_weight: float = 0.05,
     ) -> None:
         super().__init__()
-        coarsest = backbone.strides[-1]
-        for length in input_size:
-            if length % coarsest or length < coarsest * 2:
-                works = max(round(length / coarsest), 2) * coarsest
-                raise DekeyError(f"input size {length} does not fit the backbone's stride of {coarsest}; use {works}")
+        backbone.check_input_size(input_size)
         cells, needed = min(input_size) // codec.stride, 2 * codec.radius + 1
         if cells < needed:
             raise DekeyError(
