@@ -107,8 +107,11 @@ def test_a_full_disk_while_answers_are_written(place: Any, complain: Complain) -
 
 def test_a_full_disk_while_a_model_is_exported(place: Any, complain: Complain) -> None:
     words = ["export", str(place / "earlier"), "--images", str(place.folder), "--out", str(place / "model.onnx")]
+    earlier = (place / "model.onnx").read_bytes()
     with no_file_above(100_000):
-        complain(words)
+        sentence, _ = complain(words)
+    assert sentence
+    assert (place / "model.onnx").read_bytes() == earlier
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "evaluate", "export"])
