@@ -52,6 +52,12 @@ def test_a_budget_that_is_over_before_the_first_step_is_told(shapes_file: Path, 
         train(config_of(shapes_file, budget=1e-3, epochs="auto"), tmp_path / "run")
 
 
+def test_one_answer_an_image_is_not_trained_on_images_with_several_objects(small_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DekeyError, match="have several objects"):
+        train(config_of(small_data, "article"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_family_is_said_and_a_resumed_detector_ends_in_the_same_weights(
     shapes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,11 +191,14 @@ def tell(result: RunResult) -> None:
     names = ("found_share", "extra_found_per_image", "median_px", "p90_px", "nme", "pck@0.05", "pck@0.1", "box_AP", "AP")
     measured = {name: result.evaluation[name] for name in names if name in result.evaluation}
     pose = {name: result.baseline[name] for name in names if name in result.baseline}
+    notes = result.evaluation.sentences()
+    if result.evaluation.boxes:
+        notes.append("the mean pose is told each object's true box, which the model has to find")
     answer = {
         "held_out": measured,
         "mean_pose_baseline": pose,
         "normaliser": result.evaluation.normaliser,
-        "notes": result.evaluation.sentences(),
+        "notes": notes,
         "report": str(result.folder / "report.html"),
         "model": str(result.folder),
     }

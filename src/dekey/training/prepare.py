@@ -161,10 +161,17 @@ def _check_region(kind: Kind, region: Region, train: Dataset, held_out: Dataset)
                 )
         if kind == "center" and not len(train.instances[~train.instances.crowd]):
             raise DekeyError("found no object in the images to learn from, expected some; `dekey inspect` shows what there is")
-    elif len(train.schema.classes) > 1:
+        return
+    if len(train.schema.classes) > 1:
         raise DekeyError(
             f"found {len(train.schema.classes)} classes on whole images, which a {kind} model cannot tell apart; take "
             "--model center"
+        )
+    counts = np.bincount(train.image_of_instance()[~train.instances.crowd], minlength=1)
+    if counts.max(initial=0) > 1:
+        raise DekeyError(
+            f"{int((counts > 1).sum())} of {len(train)} images have several objects, of which the {kind} model on whole images "
+            "finds one; take --model center"
         )
 
 
