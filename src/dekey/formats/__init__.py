@@ -1,6 +1,9 @@
-"""Annotation files: each format recognises, reads and writes its own."""
+"""Label files: each format recognises, reads and writes its own."""
 
-from dekey.formats.base import FORMATS, Format, read, recognise, write
+from dekey.formats.access import read, recognise, write
+from dekey.formats.base import Format
 from dekey.formats.coco_results import read_results, write_results
+from dekey.formats.losses import FEATURES, losses
+from dekey.formats.table import FORMATS
 
-__all__ = ["FORMATS", "Format", "read", "read_results", "recognise", "write", "write_results"]
+__all__ = ["FEATURES", "FORMATS", "Format", "losses", "read", "read_results", "recognise", "write", "write_results"]

@@ -46,6 +46,8 @@ _DIGITS = 9
 
 def recognises(path: Path) -> bool:
     """Tell by the first and the last 64 KiB whether a file is a JSON object with COCO's keys."""
+    if not path.is_file():
+        return False
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
         stream.seek(max(path.stat().st_size - _HEAD_BYTES, 0))

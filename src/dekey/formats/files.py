@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from dekey.errors import DekeyError
 
 # A JSON file above this size is refused; reading takes about its size and, for COCO, 1 KB a record of memory.
 MAX_JSON_BYTES = 4 * 1024**3
+# The same for XML and other text, which take about ten times their size.
+MAX_TEXT_BYTES = 1024**3
 
 
 def checked_file(path: Path) -> Path:
@@ -26,6 +30,66 @@ def checked_file(path: Path) -> Path:
     if path.stat().st_size == 0:
         raise DekeyError(f"{path} is empty, expected annotations; export it again")
     return path
+
+
+def checked_path(path: Path) -> Path:
+    """Give back a path that is a folder, or a file with something in it.
+
+    Raises:
+        DekeyError: if there is nothing, or an empty file.
+    """
+    return path if path.is_dir() else checked_file(path)
+
+
+def extra_module(name: str, extra: str = "formats") -> Any:
+    """Import a module that an extra of dekey brings.
+
+    Raises:
+        DekeyError: if it is not installed; names the extra.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise DekeyError(f'{name} is not installed, which this format needs: pip install "dekey[{extra}]"') from error
+
+
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+    """Read a UTF-8 text file of at most `limit` bytes, with or without a byte order mark.
+
+    Raises:
+        DekeyError: on a missing, empty or too large file, or one that is not UTF-8.
+    """
+    size = checked_file(path).stat().st_size
+    if size > limit:
+        raise DekeyError(f"{path} has {size / 1e6:.0f} MB, more than the limit of {limit / 1e6:.0f} MB; split it")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DekeyError(f"{path} is not UTF-8 text (at byte {error.start}); save it as UTF-8") from error
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """Refuses a document type, so that no entity is ever defined (the 'billion laughs') or fetched."""
+
+    def doctype(self, *_: object) -> None:
+        raise DekeyError("holds a document type, which label files do not need and which can do harm; remove it")
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """Parse an XML file of at most `MAX_TEXT_BYTES` and without a document type; gives its root.
+
+    Raises:
+        DekeyError: on a missing, too large or broken file, or one with a document type.
+    """
+    size = checked_file(path).stat().st_size
+    if size > MAX_TEXT_BYTES:
+        raise DekeyError(f"{path} has {size / 1e6:.0f} MB, more than the limit of {MAX_TEXT_BYTES / 1e6:.0f} MB; split it")
+    try:
+        return ElementTree.parse(path, ElementTree.XMLParser(target=_NoDoctype())).getroot()
+    except DekeyError as error:
+        raise DekeyError(f"{path} {error}") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DekeyError(f"{path} is not valid XML ({error}); export it again or mend it") from error
 
 
 def read_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:

@@ -1,0 +1,17 @@
+"""The table of formats. A new one is a module with ``recognises``, ``read`` and ``write``, and a line here.
+
+Extras are imported inside the functions of a module (`dekey.formats.files.extra_module`), never at its top.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dekey.formats import coco
+from dekey.formats.base import Format
+from dekey.formats.losses import ALL
+
+FORMATS: Final[dict[str, Format]] = {
+    "coco": Format("COCO keypoints JSON", coco.recognises, coco.read, coco.write, ALL, ".json"),
+}
+"""Name, as `--format` takes it, and format."""

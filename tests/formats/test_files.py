@@ -1,0 +1,57 @@
+"""Reading files on behalf of the formats: what is refused, and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dekey.errors import DekeyError
+from dekey.formats.files import extra_module, read_text, read_xml
+
+
+def test_an_xml_file_gives_its_root(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text('<?xml version="1.0"?><a b="1"><c/></a>', encoding="utf-8")
+    root = read_xml(tmp_path / "a.xml")
+    assert root.tag == "a"
+    assert root.get("b") == "1"
+    assert [each.tag for each in root] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '<!DOCTYPE a [<!ENTITY l "lol"><!ENTITY m "&l;&l;&l;">]><a>&m;</a>',
+            "document type",
+        ),
+        ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>', "document type"),
+        ("<a><b></a>", "not valid XML"),
+        ('<?xml version="1.0" encoding="klingon"?><a/>', "not valid XML"),
+        ("<a>&l;</a>", "not valid XML"),
+        ("", "is empty"),
+    ],
+)
+def test_bad_xml_is_refused_in_a_sentence(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DekeyError, match=said):
+        read_xml(path)
+
+
+def test_text_loses_its_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfh\xc3\xa9")
+    assert read_text(tmp_path / "a.txt") == "hé"
+
+
+def test_text_that_is_too_large_or_no_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"h\xe9")
+    with pytest.raises(DekeyError, match="not UTF-8"):
+        read_text(tmp_path / "a.txt")
+    with pytest.raises(DekeyError, match="more than the limit"):
+        read_text(tmp_path / "a.txt", limit=1)
+
+
+def test_a_missing_module_names_its_extra() -> None:
+    with pytest.raises(DekeyError, match=r'pip install "dekey\[formats\]"'):
+        extra_module("a_module_that_is_not_there")
