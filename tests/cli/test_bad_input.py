@@ -52,7 +52,7 @@ Words = Callable[[Any], list[str]]
 EARLY: dict[str, tuple[Words, str]] = {
     "labels: broken JSON": (lambda p: p.write('{"images": [').train(), "is not valid JSON"),
     "labels: empty file": (lambda p: p.write("").train(), "is empty"),
-    "labels: a folder": (lambda p: p.train(data="pictures"), "is a folder, expected an annotation file"),
+    "labels: a folder": (lambda p: p.train(data="pictures"), "is a folder in no known format"),
     "labels: missing": (lambda p: p.train(data="gone.json"), "does not exist"),
     "labels: not UTF-8": (lambda p: p.write(b'{"images": "\xff\xfe"}').train(), "is not UTF-8"),
     "labels: binary": (lambda p: p.write(os.urandom(500)).train(), "is in no known format"),

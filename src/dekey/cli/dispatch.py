@@ -19,6 +19,7 @@ from dekey.errors import DekeyError, nearest
 COMMANDS = {
     "demo": "train, evaluate and report on the embedded data",
     "inspect": "schema, counts and problems of a label file",
+    "convert": "write a label file in another format",
     "train": "train a model on a label file",
     "evaluate": "measure a model on labelled images",
     "export": "write a trained model into one ONNX file",

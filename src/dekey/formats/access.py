@@ -93,6 +93,23 @@ def write(dataset: Dataset, path: str | os.PathLike[str], *, format: str | None 
     known.write(fitted(dataset, known), Path(path))
 
 
+def format_for(path: str | os.PathLike[str]) -> str:
+    """Choose the format to write by the ending of a file, or by there being none for a folder.
+
+    Raises:
+        DekeyError: if no format that can be written has this ending, or several have; names them.
+    """
+    file = Path(path)
+    suffix = "" if file.is_dir() else file.suffix.lower()
+    known = {name: each for name, each in FORMATS.items() if each.write is not None and each.suffix == suffix}
+    if len(known) == 1:
+        return next(iter(known))
+    if known:
+        raise DekeyError(f"{file.name} may become one of {', '.join(known)}; say which with --to")
+    endings = ", ".join(f"{name} ({each.suffix or 'a folder'})" for name, each in FORMATS.items() if each.write is not None)
+    raise DekeyError(f"no format ends in '{suffix}'; say with --to which one to write: {endings}")
+
+
 def known_format(name: str) -> Format:
     """Give the format of a name; raises DekeyError with the nearest name."""
     if name not in FORMATS:

@@ -110,7 +110,8 @@ def _used(dataset: Dataset, holds: frozenset[str]) -> dict[str, str]:
     boxed = np.isfinite(objects.boxes).all(axis=1)
     in_use = np.unique(objects.labels)
     sorted_names = _sorted_names(dataset)
-    derived, _ = mirror_from_names(schema.keypoints)
+    kept_names = schema.keypoints if "keypoint_names" in holds else unnamed_keypoints(len(schema.keypoints))
+    derived, _ = mirror_from_names(kept_names)
     unused = [name for index, name in enumerate(schema.classes) if index not in in_use]
     unused += [name for name, any_labelled in zip(schema.keypoints, labelled.any(axis=0), strict=True) if not any_labelled]
     occluded = int((objects.visibility == OCCLUDED).sum())
