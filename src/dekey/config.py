@@ -129,7 +129,8 @@ class AugmentConfig(_Section):
         rotate: auto takes half as much again as the objects of the data are turned, and full turns where they lie in all
             directions.
         settle: share of the run, at its end, without flips. Labels are often systematically a little to one side; a flipped
-            picture contradicts them, and only pictures as they are teach where the labels really lie.
+            picture contradicts them, and only pictures as they are teach where the labels really lie. A detector of objects
+            that lie in all directions sees quarter turns there instead of full ones, because only they leave boxes exact.
     """
 
     rotate: Annotated[float, Field(ge=0, le=180)] | Literal["auto"] = "auto"

@@ -162,3 +162,21 @@ def test_crowds_and_unlabelled_objects_are_not_trained_on() -> None:
     assert CropSet(dataset, "box", (32, 32)).objects.tolist() == [0]
     with pytest.raises(DekeyError, match="none has a labelled keypoint"):
         CropSet(dataset.subset([0]).subset([]), "box", (32, 32))
+
+
+def test_a_settled_detector_sees_every_quarter_turn_and_little_between() -> None:
+    settled = Augment(rotate=180, flip=0.5).settled(has_boxes=True)
+    angles, flips = [], []
+    for seed in range(200):
+        affine, flipped = settled.draw_affine(np.random.default_rng(seed), (64, 64))
+        angles.append(np.degrees(np.arctan2(affine[1, 0], affine[0, 0])))
+        flips.append(flipped)
+    quarters = np.round(np.array(angles) / 90).astype(int) % 4
+    assert not any(flips)
+    assert set(quarters) == {0, 1, 2, 3}
+    assert np.abs(np.array(angles) - 90 * np.round(np.array(angles) / 90)).max() <= 15
+
+
+@pytest.mark.parametrize(("augment", "has_boxes"), [(Augment(rotate=180), False), (Augment(rotate=40), True)])
+def test_other_runs_turn_to_their_end_as_they_began(augment: Augment, has_boxes: bool) -> None:
+    assert augment.settled(has_boxes) == augment

@@ -100,7 +100,9 @@ def test_flips_stop_where_the_run_settles() -> None:
     dataset = embedded.load("test").subset(np.arange(8))
     schema = Schema.create(dataset.schema.classes, dataset.schema.keypoints, mirror=[1, 0])
     crops = CropSet(dataset.with_schema(schema), "box", (64, 64))
-    stream = BatchStream(crops, Augment(flip=1.0), 4, 0, flips_at=lambda step: step < 3)
+    stream = BatchStream(
+        crops, Augment(flip=1.0), 4, 0, settled=Augment(flip=1.0).settled(has_boxes=False), settles_at=lambda step: step >= 3
+    )
     determinants = [torch.linalg.det(stream.batch(step).image_to_input[..., :2]) for step in range(6)]
     assert all((one < 0).all() for one in determinants[:3])
     assert all((one > 0).all() for one in determinants[3:])

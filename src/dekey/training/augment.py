@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,6 +14,8 @@ from dekey.data.geometry import Affine
 from dekey.data.instances import Instances
 from dekey.training.cover import cover_picture, places_on, random_place
 
+# Turns that remain beside quarter turns, degrees: estimates of boxes are hardly off there.
+SETTLED_TURN = 15.0
 _GREY = np.array([0.299, 0.587, 0.114])
 
 
@@ -23,6 +25,7 @@ class Augment:
 
     Attributes:
         rotate: largest turn, degrees to either side; 180 for objects seen from above.
+        quarters: turn by a random multiple of 90 degrees besides, which leaves boxes exact.
         scale: largest change of size, as likely down as up; 0.3 draws from 1/1.3 to 1.3.
         shift: largest shift, as a share of the input's size.
         flip: chance of a left-right flip; only where the schema knows the mirror pairs.
@@ -35,6 +38,7 @@ class Augment:
     """
 
     rotate: float = 0.0
+    quarters: bool = False
     scale: float = 0.0
     shift: float = 0.0
     flip: float = 0.0
@@ -57,6 +61,8 @@ class Augment:
         """
         height, width = size
         angle = math.radians(self.rotate) * _bell(rng) if self.rotate < 180 else rng.uniform(-math.pi, math.pi)
+        if self.quarters:
+            angle += math.pi / 2 * int(rng.integers(4))
         factor = (1 + self.scale) ** _bell(rng)
         shift_x, shift_y = self.shift * width * _bell(rng), self.shift * height * _bell(rng)
         flipped = bool(rng.random() < self.flip)
@@ -67,6 +73,19 @@ class Augment:
             geometry.translate(width / 2 + shift_x, height / 2 + shift_y),
         )
         return (geometry.compose(bent, geometry.mirror(width)) if flipped else bent), flipped
+
+    def settled(self, has_boxes: bool) -> Augment:
+        """Give what the end of a run shows: labels as nearly as they were drawn as the data allow.
+
+        Flips contradict labels that lie systematically to one side. The box of a turned object is an estimate; where full
+        turns are asked for and boxes are learned, quarter turns take their place, with the least of turns besides.
+
+        Args:
+            has_boxes: boxes are learned.
+        """
+        if has_boxes and self.rotate >= 180:
+            return replace(self, flip=0.0, rotate=SETTLED_TURN, quarters=True)
+        return replace(self, flip=0.0)
 
     def change_picture(
         self,

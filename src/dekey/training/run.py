@@ -81,7 +81,8 @@ class Run:
             stream.batch_size = hardware.fitting_batch_size(model, probe, batch_size, hardware.available_memory())
         model.to(memory_format=torch.channels_last)
         schedule = self._schedule(stream)
-        stream.flips_at = lambda step: schedule.progress(step) < 1 - config.augment.settle
+        stream.settled = material.augment.settled(has_boxes=material.kind == "center")
+        stream.settles_at = lambda step: schedule.progress(step) >= 1 - config.augment.settle
         self.module = TrainingModule(
             model,
             Rounds(stream, schedule),

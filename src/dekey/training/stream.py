@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,7 +30,8 @@ class BatchStream:
     Attributes:
         views: what to draw from.
         augment: how to bend it.
-        flips_at: tells for a step whether pictures may be flipped.
+        settled: how to bend it where the run settles; as everywhere where None.
+        settles_at: tells for a step whether it is there.
         batch_size: B.
         seed: decides order and augmentation.
         workers: threads that prepare batches ahead.
@@ -42,7 +43,8 @@ class BatchStream:
     batch_size: int
     seed: int
     workers: int = 1
-    flips_at: Callable[[int], bool] = field(default=lambda step: True)
+    settled: Augment | None = None
+    settles_at: Callable[[int], bool] = field(default=lambda step: False)
     waited: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -68,7 +70,7 @@ class BatchStream:
         """Make the batch of a step."""
         height, width = self.views.input_size
         chosen = self.indices(step)
-        augment = self.augment if self.flips_at(step) else replace(self.augment, flip=0.0)
+        augment = self.settled if self.settled is not None and self.settles_at(step) else self.augment
         images = np.empty((len(chosen), height, width, 3), dtype=np.uint8)
         instances, affines, names = [], [], []
         for row, (number, index) in enumerate(chosen):
