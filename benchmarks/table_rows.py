@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import detector_rows
+
 Result = dict[str, Any]
 
 # The scripts measure OKS-AP at one sigma, since nobody stated any for the data; a row of another one shows none.
@@ -50,12 +52,13 @@ def accuracy(results: Sequence[Result]) -> str:
 
 
 def detection(results: Sequence[Result]) -> str:
-    """Make a row for each data set, duration, CPU, method and input of those that find objects themselves; see `accuracy`."""
+    """Make a row for each way to find objects: data set, cores, duration, CPU, method and input; see `accuracy`."""
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
-        key = (result["data"], result["minutes"], result["machine"]["cpu"], result["method"], input_of(result))
+        machine = result["machine"]
+        key = (result["data"], machine["cores"], result["minutes"], machine["cpu"], result["method"], input_of(result))
         groups.setdefault(key, []).append(result)
-    several_cpus = len({key[2] for key in groups}) > 1
+    several_cpus = len({key[3] for key in groups}) > 1
 
     def column(own: Sequence[Result], name: str, unit: str = " %", digits: int = 1) -> str:
         factor = 100 if unit else 1
@@ -66,8 +69,8 @@ def detection(results: Sequence[Result]) -> str:
         return statistics.fmean(result["detection"]["box_AP"] for result in item[1])
 
     rows = []
-    for key, own in sorted(groups.items(), key=lambda item: (*item[0][:3], box_precision(item), *item[0][3:])):
-        data, minutes, cpu, method, shown = key
+    for key, own in sorted(groups.items(), key=lambda item: (*item[0][:4], box_precision(item), *item[0][4:])):
+        data, cores, minutes, cpu, method, shown = key
         # OKS of other sigmas is another number.
         comparable = all(result["details"].get("sigmas", SIGMA) == SIGMA for result in own)
         rows.append(
@@ -75,6 +78,7 @@ def detection(results: Sequence[Result]) -> str:
                 data,
                 method,
                 *([cpu] if several_cpus else []),
+                str(cores),
                 f"{minutes:g}",
                 shown,
                 f"{statistics.fmean(result['images_per_second'] for result in own):.1f}",
@@ -91,6 +95,7 @@ def detection(results: Sequence[Result]) -> str:
         "data",
         "method",
         *(["CPU"] if several_cpus else []),
+        "cores",
         "minutes",
         "input",
         "images/s",
@@ -221,12 +226,25 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1)
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def titled(make: Callable[[Result], tuple[str, Sequence[str], list[list[str]]]]) -> Callable[[Result], str]:
+    """Turn a maker of title, heads and rows into one of Markdown."""
+
+    def write(result: Result) -> str:
+        title, head, rows = make(result)
+        return f"{title}\n\n{markdown(head, rows)}"
+
+    return write
+
+
 GATHERED: dict[str, Callable[[Sequence[Result]], str]] = {"detection": detection}
 TABLES: dict[str, Callable[[Result], str]] = {
     "decoders": decoders,
     "evaluate_speed": evaluate_speed,
+    "merged": titled(detector_rows.merged),
+    "occlusion": titled(detector_rows.occlusion),
     "open_million": open_million,
     "plain_loop": plain_loop,
+    "small_objects": titled(detector_rows.small_objects),
     "start_up": start_up,
     "throughput": throughput,
 }

@@ -27,7 +27,7 @@ FOUND = {"AP": 0.75, "box_AP": 0.875, "found_share": 0.98, "extra_found_per_imag
 def test_what_finds_objects_itself_stands_in_its_own_table():
     results = [measured("crops", 0, {}, found_share=1.0), measured("finds", 0, {"sigmas": 0.05}, **FOUND)]
     own, others = tables.table("detection", results), tables.table("accuracy-hatches", results)
-    assert "| hatches | finds | 30 | 320² | 26.0 | 87.5 % | 75.0 % | 9.00 | 20.00 | 98.0 % | 0.25 | 1 |" in own
+    assert "| hatches | finds | 2 | 30 | 320² | 26.0 | 87.5 % | 75.0 % | 9.00 | 20.00 | 98.0 % | 0.25 | 1 |" in own
     assert "crops" not in own
     assert "| crops |" in others
     assert "finds" not in others
@@ -41,8 +41,8 @@ def test_seeds_share_a_row_and_inputs_do_not():
         measured("one", 0, {"sigmas": 0.05}, **FOUND),
     ]
     lines = tables.table("detection", results).splitlines()
-    assert lines[2].startswith("| hatches | one | 30 | 320² |")
-    assert lines[3].startswith("| hatches | one | 30 | 320×192 | 26.0 | 88.8 % (87.5 to 90.0) |")
+    assert lines[2].startswith("| hatches | one | 2 | 30 | 320² |")
+    assert lines[3].startswith("| hatches | one | 2 | 30 | 320×192 | 26.0 | 88.8 % (87.5 to 90.0) |")
     assert lines[3].endswith("| 2 |")
 
 
@@ -87,3 +87,45 @@ def test_trained_decoders_show_what_they_found():
 
 def test_what_was_not_measured_says_so():
     assert tables.table("detection", []) == tables.table("decoders", []) == "not measured"
+
+
+def test_runs_on_one_core_and_on_two_are_never_averaged():
+    one = measured("one", 1, {}, **FOUND | {"box_AP": 0.5}) | {"machine": FACTS["machine"] | {"cores": 1}}
+    lines = tables.table("detection", [measured("one", 0, {}, **FOUND), one]).splitlines()
+    assert lines[2].startswith("| hatches | one | 1 | 30 | 320² | 26.0 | 50.0 % |")
+    assert lines[3].startswith("| hatches | one | 2 | 30 | 320² | 26.0 | 87.5 % |")
+
+
+FIGURES: dict[str, Any] = {
+    "box_AP": 0.5, "AP": None, "median_px": 2.0, "p90_px": 4.0, "found_share": 1.0, "extra_found_per_image": 0.1,
+}  # fmt: skip
+
+
+def test_small_objects_show_how_they_were_looked_at():
+    rows = [
+        {"method": "default", **FIGURES, "ms_an_image": 10.0},
+        {"method": "zoom, tiles", **FIGURES, "ms_an_image": 99.6, "tiles": 600, "overlap": 0.25},
+    ]
+    result = {"benchmark": "small_objects", "data": "flies", "minutes": 5, "images": 6, "objects": 12, "set": [], "rows": rows}
+    text = tables.table("small_objects", [result | FACTS])
+    assert "| default | 50.0 % | – | 2.00 | 4.00 | 100.0 % | 0.10 | 10 |" in text
+    assert "| zoom, tiles, 600 px, overlap 25 % | 50.0 %" in text
+
+
+def test_a_merged_model_stands_beside_its_parts():
+    confused = {"wrong_class": 1, "wrong_class_share": 0.0125}
+    row = {"data": "flies", "merged": FIGURES, "single": FIGURES | {"box_AP": 0.75}}
+    text = tables.table("merged", [{"benchmark": "merged", "minutes": 5, "rows": [row], "confusions": confused} | FACTS])
+    assert "took 1 found objects" in text
+    assert "(1.25 %)" in text
+    assert text.index("| flies | all in one | 50.0 % |") < text.index("| flies | its own | 75.0 % |")
+
+
+def test_occlusion_has_a_row_a_share_with_both_methods():
+    own = {"found_share": 0.9, "uncovered_median_px": 1.0, "covered_median_px": None, "covered_p90_px": 3.0}
+    own |= {"occluded_AP": 0.8, "occluded_rate": 0.25}
+    row = {"share": 0.3, "with": own, "without": own | {"found_share": 0.5}}
+    result = {"benchmark": "occlusion", "data": "tubes", "minutes": 5, "images": 6, "repeats": 2, "rows": [row]}
+    text = tables.table("occlusion", [result | FACTS])
+    assert "| 30 % | 90.0 % | 1.00 | – | 3.00 | 80.0 % | 50.0 % |" in text
+    assert text.splitlines()[4].endswith("| 25.0 % |")

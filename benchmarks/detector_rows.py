@@ -1,0 +1,86 @@
+"""Rows of the tables about detectors: occlusion, small objects, several data sets in one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Result = dict[str, Any]
+Row = dict[str, Any]
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Write a share in percent, a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Write a number, a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def figures(row: Row) -> list[str]:
+    """Give the cells that every evaluation of a detector has; their heads are `FIGURES`."""
+    return [
+        percent(row["box_AP"]),
+        percent(row["AP"]),
+        number(row["median_px"]),
+        number(row["p90_px"]),
+        percent(row["found_share"]),
+        number(row["extra_found_per_image"]),
+    ]
+
+
+FIGURES = ("box AP", "OKS-AP (σ 0.05)", "median px", "p90 px", "objects found", "invented per image")
+
+
+def occlusion(result: Result) -> tuple[str, Sequence[str], list[list[str]]]:
+    """Give title, heads and a row for each covered share, both methods in it."""
+    title = (
+        f"{result['data']}, {result['minutes']:g} minutes each; {result['images']} test images, painted over "
+        f"{result['repeats']} times at each share:"
+    )
+    head = ["covered"]
+    for name in ("with", "without"):
+        head += [f"{name}: found", "median px, seen", "median px, covered", "p90 px, covered", "AP of *occluded*"]
+    head += ["occluded keypoints"]
+    rows = []
+    for row in result["rows"]:
+        cells = [percent(row["share"], 0)]
+        for name in ("with", "without"):
+            own = row[name]
+            cells += [
+                percent(own["found_share"]),
+                number(own["uncovered_median_px"]),
+                number(own["covered_median_px"]),
+                number(own["covered_p90_px"]),
+                percent(own["occluded_AP"]),
+            ]
+        rows.append([*cells, percent(row["with"]["occluded_rate"])])
+    return title, head, rows
+
+
+def small_objects(result: Result) -> tuple[str, Sequence[str], list[list[str]]]:
+    """Give title, heads and a row for each way of looking."""
+    minutes = "a given run" if result["minutes"] is None else f"{result['minutes']:g} minutes each"
+    changes = f", {', '.join(result['set'])}" if result["set"] else ""
+    title = f"{result['data']}, {minutes}{changes}; {result['images']} test images with {result['objects']} objects:"
+    rows = []
+    for row in result["rows"]:
+        looks = f", {row['tiles']} px, overlap {100 * row['overlap']:.0f} %" if "tiles" in row else ""
+        rows.append([row["method"] + looks, *figures(row), f"{row['ms_an_image']:.0f}"])
+    return title, ["seen", *FIGURES, "ms an image, torch"], rows
+
+
+def merged(result: Result) -> tuple[str, Sequence[str], list[list[str]]]:
+    """Give title, heads and two rows for each data set: the merged model's and its own model's."""
+    confused = result["confusions"]
+    title = (
+        f"One model of {len(result['rows'])} data sets, {result['minutes']:g} minutes, against one for each, "
+        f"{result['minutes']:g} minutes each. The merged model took {confused['wrong_class']} found objects of all test images "
+        f"for one of another class ({percent(confused['wrong_class_share'], 2)}):"
+    )
+    rows = []
+    for row in result["rows"]:
+        rows += [[row["data"], label, *figures(row[kind])] for kind, label in (("merged", "all in one"), ("single", "its own"))]
+    return title, ["data", "model", *FIGURES], rows
