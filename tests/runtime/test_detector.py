@@ -290,3 +290,19 @@ def test_models_of_one_object_take_no_tiles(region: str, finds_boxes: bool, opti
     if region == "box":
         with pytest.raises(DekeyError, match=r"found a threshold of 0\.5 for a model of crops"):
             Predictor(backend, threshold=0.5)
+
+
+def test_a_second_look_reads_small_objects_from_close_by() -> None:
+    squares = scattered(5, (2000, 2000), 6, (60, 90), gap=60)
+    backend, truth = SquareFinder((512, 512)), truth_of(squares)
+    backend.manifest = backend.manifest.model_copy(update={"second_look": 0.4})
+    image = painted((2000, 2000), squares)
+    errors = {}
+    for once in (True, False):
+        backend.batches.clear()
+        found = Predictor(backend, once=once)(image)
+        assert len(found) == len(truth)
+        assert sum(backend.batches) == (1 if once else 1 + len(truth))
+        pairs = np.linalg.norm(found.boxes[:, None, :2] - truth.boxes[None, :, :2], axis=-1).argmin(0)
+        errors[once] = np.nanmax(np.linalg.norm(found.keypoints[pairs] - truth.keypoints, axis=-1))
+    assert errors[False] < 0.5 < errors[True]

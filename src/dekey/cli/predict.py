@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tiles", metavar="PX", type=int, help="also look at squares of this side, for small objects")
     parser.add_argument("--scales", metavar="S", action="append", help="how many times larger to look, such as 1,2")
     parser.add_argument("--overlap", metavar="SHARE", type=float, help=f"of neighbouring tiles (default: {OVERLAP})")
+    parser.add_argument("--once", action="store_true", help="no second look from close by, though the model was taught to")
     parser.add_argument("--out", metavar="FILE", help="write the JSON there (default: standard output)")
     parser.add_argument("--draw", metavar="DIR", help="also write each picture with its keypoints drawn in")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -84,6 +85,7 @@ class _Looks(TypedDict):
     tiles: int | None
     overlap: float
     scales: list[float]
+    once: bool
 
 
 def _looks(arguments: argparse.Namespace) -> _Looks:
@@ -102,7 +104,13 @@ def _looks(arguments: argparse.Namespace) -> _Looks:
     check_views(arguments.tiles, overlap, scales)
     if arguments.threshold is not None:
         check_threshold(arguments.threshold)
-    return {"threshold": arguments.threshold, "tiles": arguments.tiles, "overlap": overlap, "scales": scales}
+    return {
+        "threshold": arguments.threshold,
+        "tiles": arguments.tiles,
+        "overlap": overlap,
+        "scales": scales,
+        "once": arguments.once,
+    }
 
 
 def parse_scales(texts: Sequence[str]) -> list[float]:

@@ -37,6 +37,8 @@ class Manifest(BaseModel):
         finds_boxes: the boxes come from the network, and with them which class an object is of and where it lies; False
             where boxes are given to the model or are the hull of its keypoints.
         object_threshold: score from which an object is taken for found.
+        second_look: how large an object is shown in a second look at it, the longer side of its box as a share of the input's
+            shorter side; 0 where there is none. See `dekey.runtime.second_look`.
         visibility_temperature: what the logits of visibility were divided by inside the graph; told for the record.
         architecture: what the network is built from; enough to build it again.
         metrics: figures on the data held out during training.
@@ -59,6 +61,7 @@ class Manifest(BaseModel):
     objects: int = Field(default=1, ge=1, le=1000)
     finds_boxes: bool = False
     object_threshold: Share = 0.0
+    second_look: Share = 0.0
     visibility_temperature: float = Field(default=1.0, gt=0)
     architecture: dict[str, Any]
     metrics: dict[str, float] = {}

@@ -20,6 +20,7 @@ def load(
     tiles: int | None = None,
     overlap: float = 0.2,
     scales: Sequence[float] = (),
+    once: bool = False,
 ) -> Predictor:
     """Open a model: an exported ``.onnx`` file, a run folder, or its ``model.safetensors``.
 
@@ -31,6 +32,7 @@ def load(
         tiles: side px of squares that a detector is shown besides the whole image, for small objects in large pictures.
         overlap: share of a tile's side by which neighbours overlap.
         scales: how many times as large as when fitted into the input a detector is shown the image.
+        once: look only once, even if the model was taught to look at each object again from close by.
 
     Raises:
         DekeyError: if the path is none of these, the device cannot be had, or threshold, tiles, overlap or
@@ -38,11 +40,11 @@ def load(
     """
     source = Path(path)
     if source.suffix.lower() == ".onnx":
-        return Predictor(OnnxBackend(source, device), batch_size, threshold, tiles, overlap, scales)
+        return Predictor(OnnxBackend(source, device), batch_size, threshold, tiles, overlap, scales, once)
     weights = source / "model.safetensors" if source.is_dir() else source
     if weights.suffix != ".safetensors" or not weights.is_file():
         what = "a folder without model.safetensors" if source.is_dir() else "no model file" if source.exists() else "missing"
         raise DekeyError(f"model {path} is {what}, expected an .onnx file or the folder of a finished `dekey train`")
     from dekey.models.checkpoint import load_torch_backend
 
-    return Predictor(load_torch_backend(weights, device), batch_size, threshold, tiles, overlap, scales)
+    return Predictor(load_torch_backend(weights, device), batch_size, threshold, tiles, overlap, scales, once)

@@ -14,12 +14,16 @@ from dekey.data.geometry import Affine, Size
 from dekey.data.suppress import Views, merged
 from dekey.errors import DekeyError
 from dekey.runtime.backends import Arrays, Backend
+from dekey.runtime.second_look import close_views, taken_over
 from dekey.runtime.views import check_views, views
 
 Advance = Callable[[int], None]
 
 WEAKEST = 0.01
 """Score from which a detector's answers are measured: average precision needs the weak ones too, and below it lies noise."""
+
+WORTH_A_LOOK = 0.1
+"""Score from which an object is looked at again; the weaker ones are mostly noise, and each look costs as much as an image."""
 
 
 class Predictor:
@@ -37,6 +41,8 @@ class Predictor:
         overlap: share of a tile's side by which neighbours overlap; objects up to that size lie whole in one of them.
         scales: how many times as large as when fitted into the input a detector is shown the image, see
             `dekey.runtime.views`; the whole image once where empty.
+        once: look at objects only once, even if the model was taught to look at each again from close by, see
+            `dekey.runtime.second_look`.
 
     Attributes:
         manifest: what the model is.
@@ -55,6 +61,7 @@ class Predictor:
         tiles: int | None = None,
         overlap: float = 0.2,
         scales: Sequence[float] = (),
+        once: bool = False,
     ) -> None:
         if batch_size < 1:
             raise DekeyError(f"found a batch size of {batch_size}, expected 1 or more")
@@ -75,7 +82,7 @@ class Predictor:
             raise DekeyError(
                 f"found tiles or scales for a model of one object for each {what}, which takes neither; leave them out"
             )
-        self.tiles, self.overlap, self.scales = tiles, overlap, tuple(scales)
+        self.tiles, self.overlap, self.scales, self.once = tiles, overlap, tuple(scales), once
         self.threshold = self.manifest.object_threshold if threshold is None else threshold
 
     def __call__(self, image: NDArray[np.uint8], boxes: NDArray[np.float64] | None = None) -> Instances:
@@ -121,14 +128,39 @@ class Predictor:
         for image, affines, own in zip(images, crops, given, strict=True):
             mine = [next(answers) for _ in affines]
             instances = self._instances(mine, affines, own)
-            if own is None:
+            if own is None and self.manifest.finds_boxes:
                 # Weak answers are merged too, so that what is measured and what is shown differ by the threshold alone.
-                if self.manifest.finds_boxes:
-                    instances = self._distinct(instances, affines, image.shape[:2], min(WEAKEST, threshold))
-                assert instances.scores is not None
-                instances = instances[instances.scores >= threshold]
+                instances = self._distinct(instances, affines, image.shape[:2], min(WEAKEST, threshold))
             found.append(instances)
+        if self.manifest.second_look and not self.once:
+            found = self._again(images, found)
+        for position, (instances, own) in enumerate(zip(found, given, strict=True)):
+            if own is None:
+                assert instances.scores is not None
+                found[position] = instances[instances.scores >= threshold]
         return found
+
+    def _again(self, images: Sequence[NDArray[np.uint8]], found: Sequence[Instances]) -> list[Instances]:
+        """Look at the objects of each image again, each in a view of its own."""
+        input_size, share = self.manifest.input_size, self.manifest.second_look
+        sure = [np.asarray(one.scores) >= WORTH_A_LOOK for one in found]
+        close = [
+            close_views(one[these], image.shape[:2], input_size, share)
+            for image, one, these in zip(images, found, sure, strict=True)
+        ]
+        answers = self._run(
+            [(image, view) for image, views_of in zip(images, close, strict=True) for view in views_of if view is not None]
+        )
+        again = []
+        for image, one, these, views_of in zip(images, found, sure, close, strict=True):
+            second = [
+                None
+                if view is None
+                else self._distinct(self._instances([next(answers)], [view], None), [view], image.shape[:2], WEAKEST)
+                for view in views_of
+            ]
+            again.append(Instances.concatenate([taken_over(one[these], second), one[~these]], one.keypoints.shape[1]))
+        return again
 
     def predict_dataset(self, dataset: Dataset, advance: Advance | None = None) -> list[Instances]:
         """Find the keypoints of every annotated object of a data set.

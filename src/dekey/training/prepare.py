@@ -21,26 +21,26 @@ from dekey.metrics.distance import check_normaliser
 from dekey.training.augment import Augment
 from dekey.training.crops import CropSet, Region, choose_region
 from dekey.training.family import Kind, choose_family
+from dekey.training.fitting import (
+    LARGEST_INPUT,
+    LARGEST_SCENE,
+    fitting_rotation,
+    fitting_size,
+    fitting_zoom,
+    scene_size,
+    second_look,
+)
 from dekey.training.hardware import available_memory, choose_batch_size, cores
 from dekey.training.scenes import CLOSEST, SceneSet, with_boxes
 from dekey.training.views import Views
 
 Say = Callable[[str], None]
 
-SMALLEST_INPUT = 96
-# Larger inputs show more, but a CPU then takes too few steps to learn from them in minutes.
-LARGEST_INPUT = {"cpu": 128, "cuda": 256}
-# The same for whole scenes, in which a typical object is to span so many pixels.
-SMALLEST_SCENE = 320
-LARGEST_SCENE = {"cpu": 416, "cuda": 832}
-OBJECT_SPAN = 48
 FEWEST_ANSWERS = 20
 SCENE_PEAK_WEIGHT = 4.0
 # Below this many objects every step counts more than its smoothness, and the peaks are lost among the background.
 FEW_OBJECTS = 500
 FEW_PEAK_WEIGHT = 10.0
-# Every stride of the usual backbones divides it.
-INPUT_MULTIPLE = 32
 # Share of the free memory that decoded pictures may take by themselves.
 PICTURE_SHARE = 0.25
 SAY_SECONDS = 5.0
@@ -57,6 +57,7 @@ class Material:
         input_size: (H, W) px.
         augment: with flips only where the schema knows the mirror pairs.
         views: what batches are drawn from.
+        second_look: how large objects are shown in a second look, see `dekey.runtime.Manifest`.
     """
 
     kind: Kind
@@ -66,6 +67,7 @@ class Material:
     input_size: tuple[int, int]
     augment: Augment
     views: Views
+    second_look: float = 0.0
 
     @property
     def typical_size(self) -> float:
@@ -127,9 +129,9 @@ def prepare(config: Config, device: str, say: Say) -> Material:
     if size != "auto":
         input_size = size
     elif kind == "center":
-        input_size = _scene_size(train, LARGEST_SCENE[device])
+        input_size = scene_size(train, LARGEST_SCENE[device])
     else:
-        input_size = _fitting_size(train, region, config.data.padding, LARGEST_INPUT[device])
+        input_size = fitting_size(train, region, config.data.padding, LARGEST_INPUT[device])
     what = "each object is a crop around its box" if region == "box" else "each image is shown whole"
     say(f"{what}, {input_size[1]}x{input_size[0]} px")
     settings = config.augment.model_dump(exclude={"settle"})
@@ -138,13 +140,18 @@ def prepare(config: Config, device: str, say: Say) -> Material:
         settings["flip"] = 0.0
     if settings["rotate"] == "auto":
         spread = spread_of_orientation(train.instances)
-        settings["rotate"] = _fitting_rotation(spread)
+        settings["rotate"] = fitting_rotation(spread)
         say(f"pictures are turned by up to {settings['rotate']:.0f} degrees: the objects' own turns reach {spread:.0f}")
     gigabytes = config.data.memory_gb
     memory = int(PICTURE_SHARE * available_memory() if gigabytes == "auto" else gigabytes * 1e9)
-    zoom = CLOSEST if settings["zoom"] else 1.0
-    views = views_of(kind, train, region, input_size, config.data.padding, memory, zoom)
-    return Material(kind, train, held_out, region, input_size, Augment(**settings), views)
+    look = 0.0
+    if settings["zoom"] == "auto":
+        settings["zoom"] = fitting_zoom(train, input_size) if kind == "center" else 0.0
+    if settings["zoom"] and kind == "center":
+        look = second_look(train, input_size)
+        say("keypoints lie close together: objects are also shown from close by, and each found one is looked at again")
+    views = views_of(kind, train, region, input_size, config.data.padding, memory, CLOSEST if settings["zoom"] else 1.0)
+    return Material(kind, train, held_out, region, input_size, Augment(**settings), views, look)
 
 
 def _check_region(kind: Kind, region: Region, train: Dataset, held_out: Dataset) -> None:
@@ -193,7 +200,7 @@ def resolve(config: Config, material: Material, device: str) -> Config:
         update={
             "data": config.data.model_copy(update={"region": material.region}),
             "model": config.model.model_copy(update=network),
-            "augment": config.augment.model_copy(update={"rotate": material.augment.rotate}),
+            "augment": config.augment.model_copy(update={"rotate": material.augment.rotate, "zoom": material.augment.zoom}),
             "run": config.run.model_copy(update={"batch_size": batch_size}),
         }
     )
@@ -285,44 +292,6 @@ def _now_and_then(text: str, say: Say) -> Callable[[int, int], None]:
             say(f"{text}: {done} of {total}")
 
     return progress
-
-
-def _fitting_size(dataset: Dataset, region: Region, padding: float, largest: int) -> tuple[int, int]:
-    """Choose the input so that a typical object keeps its resolution and its aspect."""
-    if region == "box":
-        sizes = geometry.box_sizes(dataset.instances[~dataset.instances.crowd].boxes) * padding
-    else:
-        sizes = dataset.sizes[:, ::-1].astype(np.float64)
-    width, height = np.median(sizes, axis=0)
-    # A box that is hardly oblong is one because of how the object lies: square inputs serve every turn of it.
-    if 2 / 3 <= height / width <= 3 / 2 or (region == "box" and spread_of_orientation(dataset.instances) > 45):
-        width = height = np.median(sizes.max(axis=1))
-    factor = np.clip(max(width, height), SMALLEST_INPUT, largest) / max(width, height)
-    rounded = [max(round(length * factor / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in (height, width)]
-    return rounded[0], rounded[1]
-
-
-def _scene_size(dataset: Dataset, largest: int) -> tuple[int, int]:
-    """Choose the input so that a typical object spans `OBJECT_SPAN` px in it, and its aspect as most images have it."""
-    sides = np.sqrt(geometry.box_sizes(dataset.instances.boxes).prod(axis=1))
-    lengths = dataset.sizes.max(axis=1)
-    share = float(np.nanmedian(sides / lengths[dataset.image_of_instance()]))
-    longest = float(np.clip(OBJECT_SPAN / max(share, 1e-3), SMALLEST_SCENE, largest))
-    aspects = np.log(dataset.sizes[:, 0] / dataset.sizes[:, 1])
-    # Where some images stand and others lie, a square wastes least.
-    aspect = 0.0 if np.quantile(aspects, 0.1) < 0 < np.quantile(aspects, 0.9) else float(np.median(aspects))
-    height, width = longest * np.exp(min(aspect, 0.0)), longest * np.exp(min(-aspect, 0.0))
-    return tuple(max(round(length / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in (height, width))
-
-
-def _fitting_rotation(spread: float) -> float:
-    """Choose how far to turn pictures, degrees, for objects that are turned by up to `spread` degrees.
-
-    >>> _fitting_rotation(14.0), _fitting_rotation(0.0), _fitting_rotation(170.0)
-    (31.0, 15.0, 180.0)
-    """
-    wanted = 1.5 * spread + 10
-    return 180.0 if wanted > 90 else max(wanted, 15.0)
 
 
 def held_out_crops(path: Path, most: int) -> Iterator[NDArray[np.uint8]]:

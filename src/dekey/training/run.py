@@ -204,6 +204,7 @@ class Run:
             padding=self.config.data.padding if self.material.region == "box" else 1.0,
             objects=int(self.config.model.objects) if self.material.kind == "center" else 1,
             finds_boxes=self.material.kind != "heatmap",
+            second_look=self.material.second_look,
             architecture=self.architecture,
             metrics=metrics,
             origin={

@@ -1,0 +1,96 @@
+"""What the data decide where a run leaves it open: size of the input, how far pictures turn, how close objects are shown."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dekey.data import Dataset, geometry
+from dekey.data.orientation import spread_of_orientation
+from dekey.training.crops import Region
+
+SMALLEST_INPUT = 96
+# Larger inputs show more, but a CPU then takes too few steps to learn from them in minutes.
+LARGEST_INPUT = {"cpu": 128, "cuda": 256}
+# The same for whole scenes, in which a typical object is to span so many pixels.
+SMALLEST_SCENE = 320
+LARGEST_SCENE = {"cpu": 416, "cuda": 832}
+OBJECT_SPAN = 48
+# Every stride of the usual backbones divides it.
+INPUT_MULTIPLE = 32
+# Keypoints of an object that are closer together than this, px of the input, are told apart badly: three of the usual cells.
+CLOSE_KEYPOINTS = 12.0
+# How often an object is then shown from close by.
+ZOOM = 0.6
+# How much larger a second look shows a typical object than the whole picture; training goes up to `scenes.CLOSEST` times.
+SECOND_LOOK = 2.5
+LARGEST_SECOND_LOOK = 0.8
+
+
+def fitting_size(dataset: Dataset, region: Region, padding: float, largest: int) -> tuple[int, int]:
+    """Choose the input so that a typical object keeps its resolution and its aspect."""
+    if region == "box":
+        sizes = geometry.box_sizes(dataset.instances[~dataset.instances.crowd].boxes) * padding
+    else:
+        sizes = dataset.sizes[:, ::-1].astype(np.float64)
+    width, height = np.median(sizes, axis=0)
+    # A box that is hardly oblong is one because of how the object lies: square inputs serve every turn of it.
+    if 2 / 3 <= height / width <= 3 / 2 or (region == "box" and spread_of_orientation(dataset.instances) > 45):
+        width = height = np.median(sizes.max(axis=1))
+    factor = np.clip(max(width, height), SMALLEST_INPUT, largest) / max(width, height)
+    rounded = [max(round(length * factor / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in (height, width)]
+    return rounded[0], rounded[1]
+
+
+def scene_size(dataset: Dataset, largest: int) -> tuple[int, int]:
+    """Choose the input so that a typical object spans `OBJECT_SPAN` px in it, and its aspect as most images have it."""
+    sides = np.sqrt(geometry.box_sizes(dataset.instances.boxes).prod(axis=1))
+    lengths = dataset.sizes.max(axis=1)
+    share = float(np.nanmedian(sides / lengths[dataset.image_of_instance()]))
+    longest = float(np.clip(OBJECT_SPAN / max(share, 1e-3), SMALLEST_SCENE, largest))
+    aspects = np.log(dataset.sizes[:, 0] / dataset.sizes[:, 1])
+    # Where some images stand and others lie, a square wastes least.
+    aspect = 0.0 if np.quantile(aspects, 0.1) < 0 < np.quantile(aspects, 0.9) else float(np.median(aspects))
+    height, width = longest * np.exp(min(aspect, 0.0)), longest * np.exp(min(-aspect, 0.0))
+    return tuple(max(round(length / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in (height, width))
+
+
+def fitting_rotation(spread: float) -> float:
+    """Choose how far to turn pictures, degrees, for objects that are turned by up to `spread` degrees.
+
+    >>> fitting_rotation(14.0), fitting_rotation(0.0), fitting_rotation(170.0)
+    (31.0, 15.0, 180.0)
+    """
+    wanted = 1.5 * spread + 10
+    return 180.0 if wanted > 90 else max(wanted, 15.0)
+
+
+def spacing(dataset: Dataset, input_size: tuple[int, int]) -> float:
+    """Give the median distance of a keypoint to the nearest other one of its object, px of the input; infinite without any."""
+    instances = dataset.instances[~dataset.instances.crowd]
+    factors = _fitted(dataset, input_size)[~dataset.instances.crowd]
+    nearest: NDArray[np.float64] = np.full(instances.visibility.shape, np.inf)
+    for keypoint in range(instances.keypoints.shape[1]):
+        distances = np.linalg.norm(instances.keypoints - instances.keypoints[:, [keypoint]], axis=-1)
+        distances[:, keypoint] = np.inf
+        nearest[:, keypoint] = np.where(instances.labelled, np.nan_to_num(distances, nan=np.inf), np.inf).min(axis=1)
+    known = instances.labelled & np.isfinite(nearest)
+    return float(np.median((nearest * factors[:, None])[known])) if known.any() else float("inf")
+
+
+def fitting_zoom(dataset: Dataset, input_size: tuple[int, int]) -> float:
+    """Choose how often a scene is shown close to an object: where keypoints are too close together in the whole picture."""
+    return ZOOM if spacing(dataset, input_size) < CLOSE_KEYPOINTS else 0.0
+
+
+def second_look(dataset: Dataset, input_size: tuple[int, int]) -> float:
+    """Give how long a typical object is in a second look, as a share of the input's shorter side."""
+    counted = ~dataset.instances.crowd
+    lengths = geometry.box_sizes(dataset.instances.boxes[counted]).max(axis=1) * _fitted(dataset, input_size)[counted]
+    return round(min(SECOND_LOOK * float(np.nanmedian(lengths)) / min(input_size), LARGEST_SECOND_LOOK), 3)
+
+
+def _fitted(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.float64]:
+    """Give how much each object is scaled when its image is fitted into the input, (M,)."""
+    factors: NDArray[np.float64] = np.min(np.array(input_size) / dataset.sizes[dataset.image_of_instance()], axis=1)
+    return factors
