@@ -101,8 +101,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     assert not same(weights_of(finished), weights_of(tmp_path / "other"))
 
 
-def kill_and_resume(config: Config, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process die without a word (here: an exception nobody expects) after a checkpoint in the middle, and go on."""
+def test_a_run_killed_and_resumed_ends_in_the_same_weights(
+    finished: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies without a word (here: an exception nobody expects) after a checkpoint in the middle."""
+    out = tmp_path / "killed"
     save = RunFolder.save_checkpoint
     count = 0
 
@@ -116,32 +119,15 @@ def kill_and_resume(config: Config, out: Path, monkeypatch: pytest.MonkeyPatch) 
         if count == 2:
             raise Killed
 
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "save_checkpoint", save_then_die)
-        with pytest.raises(Killed):
-            train(config, out)
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save_then_die)
+    with pytest.raises(Killed):
+        train(config_of(photographs), out)
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save)
     assert not (out / "report.html").exists()
-    train(config, out, resume=True)
-
-
-def test_a_run_killed_and_resumed_ends_in_the_same_weights(
-    finished: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "killed"
-    kill_and_resume(config_of(photographs), out, monkeypatch)
+    train(config_of(photographs), out, resume=True)
     assert same(weights_of(finished), weights_of(out))
     whole, resumed = log_of(finished), log_of(out)
     assert [row["val_nme"] for row in whole] == [row["val_nme"] for row in resumed]
-
-
-def test_so_does_one_whose_batches_are_divided(
-    finished: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dekey.training.run.choose_parts", lambda batch_size, cores: 2)
-    train(config_of(photographs), tmp_path / "whole")
-    kill_and_resume(config_of(photographs), tmp_path / "killed", monkeypatch)
-    assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "killed"))
-    assert not same(weights_of(tmp_path / "whole"), weights_of(finished))
 
 
 @pytest.mark.slow
