@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from dekey.errors import DekeyError
 from dekey.models.base import Batch
-from dekey.training.parallel import PartedGradients
 from dekey.training.schedule import Schedule, learning_rate
 from dekey.training.stream import BatchStream
 
@@ -109,11 +108,9 @@ class TrainingModule(LightningModule):
     Args:
         model: any `KeypointModel`.
         rounds: the data.
-        lr, weight_decay, warmup, ema, clip: see `dekey.config.OptimConfig`.
+        lr, weight_decay, warmup, ema: see `dekey.config.OptimConfig`.
         precision: "bf16" computes the forward pass in bf16 where torch's autocast finds that safe; weights stay fp32.
         seed: makes chance inside the network (dropout, stochastic depth) a function of the step.
-        parts: into how many parts a batch is divided, see `dekey.training.parallel`.
-        cores: to divide among the parts.
         finish_round: called with the module and the round's row when a round is over; validates and saves.
         watch: called now and then with the state of things.
         save: writes a checkpoint between rounds.
@@ -128,11 +125,8 @@ class TrainingModule(LightningModule):
         weight_decay: float,
         warmup: float,
         ema: float,
-        clip: float,
         precision: Literal["fp32", "bf16"],
         seed: int,
-        parts: int,
-        cores: int,
         finish_round: Callable[[TrainingModule, Row], None],
         watch: Callable[[Progress], None] | None = None,
         save: Callable[[], None] | None = None,
@@ -141,7 +135,7 @@ class TrainingModule(LightningModule):
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.rounds = rounds
-        self.lr, self.weight_decay, self.warmup, self.ema, self.clip, self.seed = lr, weight_decay, warmup, ema, clip, seed
+        self.lr, self.weight_decay, self.warmup, self.ema, self.seed = lr, weight_decay, warmup, ema, seed
         self.precision = precision
         self.step = 0
         self.best: float | None = None
@@ -149,9 +143,6 @@ class TrainingModule(LightningModule):
         self._finish_round, self._watch, self._save = finish_round, watch, save
         self._tally = _Tally(0.0, 0.0)
         self._saved_at = 0.0
-        # Lightning's own step runs a batch whole, and refuses to clip the gradients of a fused optimiser in mixed precision.
-        self.automatic_optimization = False
-        self.gradients = PartedGradients(model, self._loss, parts, cores)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; norms and biases are not decayed."""
@@ -175,29 +166,27 @@ class TrainingModule(LightningModule):
         self._tally = _Tally(schedule.elapsed(), stream.waited)
         self._saved_at = schedule.elapsed()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Move the weights along by a batch.
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Give the loss of a batch.
 
         Raises:
-            DekeyError: if its loss is not finite; the message names the images.
+            DekeyError: if it is not finite; the message names the images.
         """
-        optimizer: torch.optim.Optimizer = self.optimizers()  # type: ignore[assignment]
         rate = learning_rate(self.rounds.schedule.progress(self.step), self.lr, self.warmup)
-        for group in optimizer.param_groups:
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = rate
         torch.manual_seed(self.seed * 1_000_003 + self.step)
-        optimizer.zero_grad()
-        terms = self.gradients(batch)
+        terms = self._loss(batch)
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total):
             raise DekeyError(self._not_finite(batch, terms))
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        optimizer.step()
         self._tally.add({"total": total, **terms}, len(batch))
+        return total
 
-    def _loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def _loss(self, batch: Batch) -> dict[str, Tensor]:
+        # Lightning's own mixed precision refuses to clip the gradients of a fused optimiser; bf16 needs no scaling of them.
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            terms: dict[str, Tensor] = model.loss(batch)  # type: ignore[operator]
+            terms: dict[str, Tensor] = self.model.loss(batch)  # type: ignore[operator]
         return terms
 
     def _not_finite(self, batch: Batch, terms: dict[str, Tensor]) -> str:
@@ -206,7 +195,7 @@ class TrainingModule(LightningModule):
         self.model.eval()
         with torch.no_grad():
             for row, name in enumerate(batch.names):
-                alone = self._loss(self.model, batch[row : row + 1])
+                alone = self._loss(batch[row : row + 1])
                 if not all(torch.isfinite(value) for value in alone.values()):
                     images.append(name)
         self.model.train()

@@ -25,7 +25,6 @@ from dekey.models.checkpoint import TorchBackend, load_model, save_model
 from dekey.runtime import Manifest, Predictor
 from dekey.training import hardware
 from dekey.training.module import Progress, Rounds, Row, TrainingModule
-from dekey.training.parallel import choose_parts
 from dekey.training.prepare import Material, Say, workers
 from dekey.training.results import RunResult, measure_and_report
 from dekey.training.run_folder import CHECKPOINT_FORM, RunFolder
@@ -90,11 +89,8 @@ class Run:
             weight_decay=config.optim.weight_decay,
             warmup=config.optim.warmup,
             ema=config.optim.ema,
-            clip=config.optim.clip,
             precision=self.precision,
             seed=config.run.seed,
-            parts=choose_parts(stream.batch_size, torch.get_num_threads()) if device.type == "cpu" else 1,
-            cores=torch.get_num_threads(),
             finish_round=self._finish_round,
             watch=watch,
             save=self._save,
@@ -127,6 +123,7 @@ class Run:
             devices=1 if self.device.index is None else [self.device.index],
             precision="32-true",
             max_epochs=-1,
+            gradient_clip_val=config.optim.clip,
             logger=logs,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -149,7 +146,6 @@ class Run:
                 trainer.fit(module, train_dataloaders=rounds)
             finally:
                 rounds.close()
-                module.gradients.close()
                 logs.finalize("")
         if rounds.interrupted:
             if module.step:
