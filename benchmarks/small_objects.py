@@ -1,11 +1,11 @@
-"""What helps a detector with small objects: finer maps, or tiles at prediction with a network that has seen objects close by.
+"""What helps a detector with small objects: finer maps, a second look at each object, or tiles.
 
     python benchmarks/small_objects.py --data ../shared/data/flies2 --minutes 10 --seed 0
 
-Three detectors are trained one after another for the same minutes with the same seed: as by default; with maps of stride 2
-(one more deconvolution); and with ``augment.zoom=0.7``, which shows objects up to three times as large as in the whole image.
-The last one is measured on the whole image and in tiles. With ``--run FOLDER`` nothing is trained: that run is measured on the
-whole image and in tiles.
+Three detectors are trained one after another for the same minutes with the same seed: on whole images; on whole images with
+maps of stride 2 (one more deconvolution); and with ``augment.zoom=0.6``, which also shows objects up to three times as large.
+The last one is measured with its second look at each object, with one look at the whole image, and in tiles with one look
+each. With ``--run FOLDER`` nothing is trained: that run is measured as it is and in tiles.
 
 A tile shows an object as much larger as training did in the middle (geometrically) of the zoomed views, √3 times; neighbours
 overlap so far that nine of ten objects lie whole in a tile.
@@ -34,9 +34,9 @@ from dekey.training.scenes import CLOSEST
 
 NAMES = ("box_AP", "box_AP50", "AP", "AP50", "median_px", "p90_px", "found_share", "extra_found_per_image")
 METHODS: dict[str, list[str]] = {
-    "default": [],
-    "stride-2": ["model.decoder_channels=[64,64,64,32]"],
-    "zoom": ["augment.zoom=0.7"],
+    "whole image": ["augment.zoom=0"],
+    "whole image, stride 2": ["augment.zoom=0", "model.decoder_channels=[64,64,64,32]"],
+    "second look": ["augment.zoom=0.6"],
 }
 LARGEST_OVERLAP = 0.5
 # Calls that choose kernels and fill caches.
@@ -78,8 +78,8 @@ def main() -> None:
     val = arguments.data / "val.json"
     rows = []
 
-    def add(method: str, folder: Path, predictor: Predictor, tiles: int | None) -> None:
-        used = predictor if tiles is None else Predictor(predictor.backend, predictor.batch_size, tiles=tiles, overlap=overlap)
+    def add(method: str, folder: Path, predictor: Predictor, tiles: int | None = None, once: bool = False) -> None:
+        used = Predictor(predictor.backend, predictor.batch_size, tiles=tiles, overlap=overlap, once=once)
         views = {} if tiles is None else {"tiles": tiles, "overlap": overlap}
         rows.append({"method": method, **measure(used, test), **views, "details": about(folder, predictor)})
         print(rows[-1], file=sys.stderr, flush=True)
@@ -87,11 +87,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         if arguments.run is not None:
             predictor = dekey.load(arguments.run)
-            add("whole image", arguments.run, predictor, None)
-            add("tiles", arguments.run, predictor, side)
+            add("the run", arguments.run, predictor)
+            add("the run, once, in tiles", arguments.run, predictor, side, once=True)
         else:
             for name, changes in METHODS.items():
-                folder = (arguments.keep or Path(temporary)) / name
+                folder = (arguments.keep or Path(temporary)) / name.replace(", ", "-").replace(" ", "-")
                 predictor = train_or_load(
                     folder,
                     arguments.data / "train.json",
@@ -100,9 +100,10 @@ def main() -> None:
                     [*arguments.set, *changes],
                     val if val.is_file() else None,
                 )
-                add(name, folder, predictor, None)
-                if name == "zoom":
-                    add("zoom, tiles", folder, predictor, side)
+                add(name, folder, predictor)
+                if predictor.manifest.second_look:
+                    add(f"{name} left out", folder, predictor, once=True)
+                    add(f"{name} left out, tiles", folder, predictor, side, once=True)
     payload = {
         "benchmark": "small_objects",
         "data": arguments.data.name,
