@@ -18,7 +18,6 @@ Segmentations are ignored. A missing box or area is NaN, a missing keypoint list
 from __future__ import annotations
 
 import json
-import os
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,13 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dekey.data.dataset import Dataset, PictureFiles
+from dekey.data.dataset import Dataset
 from dekey.data.geometry import box_sizes
 from dekey.errors import DekeyError
 from dekey.files import replaced
 from dekey.formats.coco_categories import write_categories
 from dekey.formats.coco_records import build_dataset
 from dekey.formats.files import read_json
+from dekey.formats.pictures import written_names
 
 _HEAD_BYTES = 65_536
 _SIGNS = (b'"images"', b'"annotations"', b'"categories"')
@@ -118,7 +118,7 @@ def write(dataset: Dataset, path: Path) -> None:
     Raises:
         DekeyError: if an image has no file, or the folder does not exist.
     """
-    names = _file_names(dataset, path.parent)
+    names = written_names(dataset, path.parent)
     ids = dataset.category_ids or tuple(range(1, len(dataset.schema.classes) + 1))
     with replaced(path) as stream:
         stream.write('{\n"info": {"description": "written by dekey"},\n"licenses": [],\n"categories": ')
@@ -182,37 +182,6 @@ def keypoint_triples(keypoints: NDArray[np.float64], third: NDArray[Any]) -> NDA
 def plain_numbers(values: NDArray[np.float64]) -> list[int | float]:
     """Flatten to a list in which whole numbers have no decimal point, as COCO's own files write them."""
     return [int(value) if value.is_integer() else value for value in values.ravel().tolist()]
-
-
-def _file_names(dataset: Dataset, folder: Path) -> list[str]:
-    pictures = dataset.pictures
-    if isinstance(pictures, PictureFiles) and pictures.folder.resolve() == folder.resolve():
-        return list(pictures.names)
-    paths = []
-    for index, picture in enumerate(pictures):
-        if not isinstance(picture, Path):
-            raise DekeyError(f"{dataset.picture_name(index)} has no file, and annotations name files; save it as one first")
-        paths.append(_normal(picture))
-    own = _normal(folder)
-    for root in (own, *_common(paths)):
-        if all(path.is_relative_to(root) for path in paths):
-            return [path.relative_to(root).as_posix() for path in paths]
-    raise DekeyError("the images share no folder, and annotations name them relative to one; bring them together")
-
-
-def _normal(path: Path) -> Path:
-    """Make a path absolute and take out '..', without following links: names are about names."""
-    return Path(os.path.abspath(path))  # noqa: PTH100
-
-
-def _common(paths: Sequence[Path]) -> list[Path]:
-    if not paths:
-        return []
-    root = paths[0].parent
-    for path in paths:
-        while not path.is_relative_to(root):
-            root = root.parent
-    return [root]
 
 
 def _dump(record: Any) -> str:

@@ -16,11 +16,9 @@ from dekey.data.instances import UNLABELLED, Instances
 from dekey.data.problem_kinds import problem
 from dekey.formats.coco_categories import Categories
 from dekey.formats.columns import numbers, row_lengths, stacked, whole_numbers
+from dekey.formats.triples import DOUBTS, Flags, lost, unknown_code, usable
 
 Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-# No coordinate lies further out; what does is a mistake of the file, and its arithmetic would overflow.
-_FARTHEST = 1e9
 # Rows of keypoints unpacked at a time.
 _ROWS = 65_536
 
@@ -70,8 +68,8 @@ def read_objects(
         "unknown-category", ~has_class, lambda index: f"category_id {short(records[index].get('category_id'))} is not listed"
     )
     boxes = _boxes(records, report)
-    areas, usable = numbers([record.get("area") for record in records])
-    report.add("unreadable-record", ~usable, lambda index: f"area is {short(records[index]['area'])}, expected a number")
+    areas, readable = numbers([record.get("area") for record in records])
+    report.add("unreadable-record", ~readable, lambda index: f"area is {short(records[index]['area'])}, expected a number")
     crowd = np.array([record.get("iscrowd") in (1, True) for record in records], dtype=np.bool_)
     placed = known & has_image & has_class
     keypoints, visibility = _keypoints(records, categories, labels, placed, report)
@@ -125,7 +123,7 @@ def _boxes(records: Sequence[dict[str, Any]], report: _Report) -> NDArray[np.flo
     given = np.flatnonzero(lengths == 4)
     boxes[given] = stacked([rows[index] for index in given.tolist()], 4)
     wrong = (lengths == -2) | (lengths > 0)
-    wrong[given] = ~_usable(boxes[given])
+    wrong[given] = ~usable(boxes[given])
     boxes[wrong] = np.nan
     report.add("unreadable-box", wrong, lambda index: f"bbox is {short(rows[index])}, expected four numbers")
     boxes[:, 2:] += boxes[:, :2]
@@ -152,21 +150,16 @@ def _keypoints(
             else f"keypoints is {short(rows[index])}, expected numbers"
         ),
     )
-    doubts = {
-        "bad-visibility": _unknown_code,
-        "labelled-without-coordinates": _lost,
-        "coordinates-without-label": _ignored,
-    }
-    doubtful = {kind: np.zeros(count, dtype=np.bool_) for kind in doubts}
+    doubtful = {kind: np.zeros(count, dtype=np.bool_) for kind in DOUBTS}
     for label, columns in enumerate(categories.columns):
         chosen = np.flatnonzero(placed & (labels == label) & (lengths == expected) & ~absent)
         for start in range(0, len(chosen), _ROWS):
             part = chosen[start : start + _ROWS]
             triples = stacked([rows[index] for index in part.tolist()], 3 * len(columns)).reshape(len(part), -1, 3)
-            for kind, test in doubts.items():
+            for kind, test in DOUBTS.items():
                 doubtful[kind][part] = test(triples).any(axis=1)
             codes = triples[..., 2]
-            good = (codes > 0) & ~_unknown_code(triples) & ~_lost(triples)
+            good = (codes > 0) & ~unknown_code(triples) & ~lost(triples)
             keypoints[part[:, None], columns] = np.where(good[..., None], triples[..., :2] + 0.5, np.nan)
             visibility[part[:, None], columns] = np.where(good, codes, UNLABELLED).astype(np.uint8)
 
@@ -176,28 +169,6 @@ def _keypoints(
         here = int(test(triples).argmax())
         return f"keypoint '{names[columns[here]]}' is x, y, v = {', '.join(f'{value:.6g}' for value in triples[here])}"
 
-    for kind, test in doubts.items():
+    for kind, test in DOUBTS.items():
         report.add(kind, doubtful[kind], partial(first, test=test))
     return keypoints, visibility
-
-
-def _unknown_code(triples: NDArray[np.float64]) -> Flags:
-    """Tell which triples (..., 3) have a visibility other than 0, 1, 2."""
-    return ~np.isin(triples[..., 2], (0, 1, 2))
-
-
-def _lost(triples: NDArray[np.float64]) -> Flags:
-    """Tell which triples (..., 3) are labelled but have no place."""
-    return np.isin(triples[..., 2], (1, 2)) & ~_usable(triples[..., :2])
-
-
-def _ignored(triples: NDArray[np.float64]) -> Flags:
-    """Tell which triples (..., 3) are unlabelled but have a place; (0, 0) and (-1, -1) are how an absent one is written."""
-    xy = triples[..., :2]
-    blank = (xy == 0).all(-1) | (xy == -1).all(-1)
-    return np.asarray((triples[..., 2] == 0) & _usable(xy) & ~blank)
-
-
-def _usable(values: NDArray[np.float64]) -> Flags:
-    """Tell for each row (..., n) whether all its numbers are finite and could be pixels."""
-    return np.asarray((np.abs(values) < _FARTHEST).all(axis=-1))

@@ -1,4 +1,4 @@
-"""Where the images of an annotation file lie, without looking for each of them."""
+"""Where the images of a label file lie, without looking for each of them, and how they are named in one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from dekey.data.dataset import PictureFiles
+from dekey.data.dataset import Dataset, PictureFiles
+from dekey.errors import DekeyError
 
 # How many images, spread over the file, are looked for before the folder is decided.
 _LOOKED_FOR = 32
@@ -55,3 +56,39 @@ def _reason(name: str, images: Path | None) -> str | None:
         if os.path.commonpath([root, os.path.abspath(images / name)]) == root:  # noqa: PTH100
             return None
     return "is an absolute path" if absolute else "leaves the image folder"
+
+
+def written_names(dataset: Dataset, folder: Path) -> list[str]:
+    """Name the images as a label file in `folder` writes them: relative to it, or to the folder that holds them all.
+
+    Raises:
+        DekeyError: if an image has no file, or the images share no folder.
+    """
+    pictures = dataset.pictures
+    if isinstance(pictures, PictureFiles) and pictures.folder.resolve() == folder.resolve():
+        return list(pictures.names)
+    paths = []
+    for index, picture in enumerate(pictures):
+        if not isinstance(picture, Path):
+            raise DekeyError(f"{dataset.picture_name(index)} has no file, and annotations name files; save it as one first")
+        paths.append(_normal(picture))
+    own = _normal(folder)
+    for root in (own, *_common(paths)):
+        if all(path.is_relative_to(root) for path in paths):
+            return [path.relative_to(root).as_posix() for path in paths]
+    raise DekeyError("the images share no folder, and annotations name them relative to one; bring them together")
+
+
+def _normal(path: Path) -> Path:
+    """Make a path absolute and take out '..', without following links: names are about names."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _common(paths: Sequence[Path]) -> list[Path]:
+    if not paths:
+        return []
+    root = paths[0].parent
+    for path in paths:
+        while not path.is_relative_to(root):
+            root = root.parent
+    return [root]

@@ -7,11 +7,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from dekey.formats import coco
+from dekey.formats import coco, yolo
 from dekey.formats.base import Format
 from dekey.formats.losses import ALL
 
+_YOLO: Final = ALL - {
+    "crowd",
+    "empty_objects",
+    "objects_without_boxes",
+    "areas",
+    "class_keypoints",
+    "sigmas",
+    "image_ids",
+    "annotation_ids",
+    "category_ids",
+    "image_sizes",
+}
+
 FORMATS: Final[dict[str, Format]] = {
     "coco": Format("COCO keypoints JSON", coco.recognises, coco.read, coco.write, ALL, ".json"),
+    "yolo": Format("Ultralytics YOLO-pose", yolo.recognises, yolo.read, yolo.write, _YOLO, ""),
 }
 """Name, as `--format` takes it, and format."""
