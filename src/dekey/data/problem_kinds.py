@@ -33,6 +33,9 @@ KINDS: dict[str, Kind] = {
     "duplicate-image-id": Kind("error", "two images have the same id", "give every image an id of its own"),
     "unknown-image": Kind("error", "an object names an image that is not listed", "list the image or remove the object"),
     "unknown-category": Kind("error", "an object names a category that is not listed", "add the category or mend the id"),
+    "ambiguous-group": Kind(
+        "error", "it is undecided which box and keypoints are one object", "give every object a group of its own"
+    ),
     "wrong-length": Kind("error", "a keypoint list does not fit its category", "write x, y, v for every keypoint"),
     "unreadable-box": Kind("error", "a box is not four numbers", "write x, y, width, height, or leave the box out"),
     "bad-visibility": Kind("error", "a visibility code is unknown", "write 0 unlabelled, 1 occluded or 2 visible"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dekey.formats import coco, yolo
+from dekey.formats import coco, cvat, deeplabcut, yolo
 from dekey.formats.base import Format
 from dekey.formats.losses import ALL
 
@@ -26,6 +26,16 @@ _YOLO: Final = ALL - {
 
 FORMATS: Final[dict[str, Format]] = {
     "coco": Format("COCO keypoints JSON", coco.recognises, coco.read, coco.write, ALL, ".json"),
+    "cvat": Format("CVAT for images 1.1", cvat.recognises, cvat.read, cvat.write, cvat.HOLDS, ".xml"),
+    "deeplabcut": Format(
+        "DeepLabCut table or project",
+        deeplabcut.recognises,
+        deeplabcut.read,
+        deeplabcut.write,
+        deeplabcut.HOLDS,
+        "",
+        note="images are copied into the project; its HDF5 tables need the extra `formats`",
+    ),
     "yolo": Format("Ultralytics YOLO-pose", yolo.recognises, yolo.read, yolo.write, _YOLO, ""),
 }
 """Name, as `--format` takes it, and format."""
