@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from dekey.data.dataset import Dataset, PictureFiles
+from dekey.data.images import IMAGE_SUFFIXES
 from dekey.errors import DekeyError
 
 # How many images, spread over the file, are looked for before the folder is decided.
@@ -42,6 +43,34 @@ def picture_files(annotations: Path, names: Sequence[str], images: Path | None) 
     probes = [name for name in checked[::step] if name]
     counts = [sum((folder / name).is_file() for name in probes) for folder in folders] if len(folders) > 1 else [0]
     return PictureFiles(folders[counts.index(max(counts))], checked), refused
+
+
+def with_suffixes(annotations: Path, names: Sequence[str], images: Path | None) -> list[str]:
+    """Give names without the suffix of a picture the one that a picture of that name has, where there is exactly one.
+
+    Args:
+        annotations: the label file or folder.
+        names: image names, relative to one of the folders that `picture_files` looks in.
+        images: the folder the caller names, or None.
+    """
+    bare = {name for name in names if PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES}
+    if not bare:
+        return list(names)
+    home = annotations if annotations.is_dir() else annotations.parent
+    folders = [home, home / "images"] if images is None else [images]
+    inner = {str(PurePosixPath(name).parent) for name in bare if not _reason(name, images)}
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for part in inner:
+            try:
+                files = sorted((folder / part).iterdir())
+            except OSError:
+                continue
+            for file in files:
+                if file.suffix.lower() in IMAGE_SUFFIXES:
+                    whole = PurePosixPath(part) / file.name
+                    found.setdefault(str(whole.with_suffix("")), set()).add(str(whole))
+    return [next(iter(found[name])) if name in bare and len(found.get(name, ())) == 1 else name for name in names]
 
 
 def _reason(name: str, images: Path | None) -> str | None:

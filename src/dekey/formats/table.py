@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dekey.formats import coco, cvat, deeplabcut, yolo
+from dekey.formats import coco, csv_table, cvat, deeplabcut, dlib, yolo
 from dekey.formats.base import Format
 from dekey.formats.losses import ALL
 
@@ -24,6 +24,22 @@ _YOLO: Final = ALL - {
     "image_sizes",
 }
 
+_DLIB: Final = frozenset(
+    {
+        "several_objects",
+        "classes",
+        "crowd",
+        "unlabelled_points",
+        "objects_without_keypoints",
+        "images_without_objects",
+        "boxes",
+        "class_names",
+        "keypoint_names",
+        "image_sizes",
+    }
+)
+_CSV: Final = (_DLIB - {"crowd"}) | {"empty_objects", "objects_without_boxes", "occluded", "exact_coordinates"}
+
 FORMATS: Final[dict[str, Format]] = {
     "coco": Format("COCO keypoints JSON", coco.recognises, coco.read, coco.write, ALL, ".json"),
     "cvat": Format("CVAT for images 1.1", cvat.recognises, cvat.read, cvat.write, cvat.HOLDS, ".xml"),
@@ -37,5 +53,7 @@ FORMATS: Final[dict[str, Format]] = {
         note="images are copied into the project; its HDF5 tables need the extra `formats`",
     ),
     "yolo": Format("Ultralytics YOLO-pose", yolo.recognises, yolo.read, yolo.write, _YOLO, ""),
+    "csv": Format("CSV table", csv_table.recognises, csv_table.read, csv_table.write, _CSV, ".csv"),
+    "dlib": Format("dlib imglab XML", dlib.recognises, dlib.read, dlib.write, _DLIB, ".xml"),
 }
 """Name, as `--format` takes it, and format."""
