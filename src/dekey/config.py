@@ -131,8 +131,8 @@ class AugmentConfig(_Section):
         settle: share of the run, at its end, without flips. Labels are often systematically a little to one side; a flipped
             picture contradicts them, and only pictures as they are teach where the labels really lie. A detector of objects
             that lie in all directions sees quarter turns there instead of full ones, because only they leave boxes exact.
-        zoom: chance that a scene is shown close to one of its objects, as in the second look that such a model takes at each
-            object; auto is 0.6 where keypoints lie closer together than three cells in the whole picture, else 0.
+        zoom: chance that a scene is shown close to one of its objects, up to three times as large; above 0 the model also takes
+            a second look at each object that it found.
     """
 
     rotate: Annotated[float, Field(ge=0, le=180)] | Literal["auto"] = "auto"
@@ -144,7 +144,7 @@ class AugmentConfig(_Section):
     blur: float = Field(default=0.1, ge=0, le=1)
     erase: float = Field(default=0.3, ge=0, le=1)
     cover: float = Field(default=0.1, ge=0, le=1)
-    zoom: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    zoom: float = Field(default=0.0, ge=0, le=1)
     paste: float = Field(default=0.0, ge=0, le=1)
 
 

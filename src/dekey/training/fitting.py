@@ -1,4 +1,4 @@
-"""What the data decide where a run leaves it open: size of the input, how far pictures turn, how close objects are shown."""
+"""What the data decide where a run leaves it open: size of the input, how far pictures turn, how close a second look is."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ LARGEST_SCENE = {"cpu": 416, "cuda": 832}
 OBJECT_SPAN = 48
 # Every stride of the usual backbones divides it.
 INPUT_MULTIPLE = 32
-# Keypoints of an object that are closer together than this, px of the input, are told apart badly: three of the usual cells.
-CLOSE_KEYPOINTS = 12.0
-# How often an object is then shown from close by.
-ZOOM = 0.6
 # How much larger a second look shows a typical object than the whole picture; training goes up to `scenes.CLOSEST` times.
 SECOND_LOOK = 2.5
 LARGEST_SECOND_LOOK = 0.8
@@ -63,24 +59,6 @@ def fitting_rotation(spread: float) -> float:
     """
     wanted = 1.5 * spread + 10
     return 180.0 if wanted > 90 else max(wanted, 15.0)
-
-
-def spacing(dataset: Dataset, input_size: tuple[int, int]) -> float:
-    """Give the median distance of a keypoint to the nearest other one of its object, px of the input; infinite without any."""
-    instances = dataset.instances[~dataset.instances.crowd]
-    factors = _fitted(dataset, input_size)[~dataset.instances.crowd]
-    nearest: NDArray[np.float64] = np.full(instances.visibility.shape, np.inf)
-    for keypoint in range(instances.keypoints.shape[1]):
-        distances = np.linalg.norm(instances.keypoints - instances.keypoints[:, [keypoint]], axis=-1)
-        distances[:, keypoint] = np.inf
-        nearest[:, keypoint] = np.where(instances.labelled, np.nan_to_num(distances, nan=np.inf), np.inf).min(axis=1)
-    known = instances.labelled & np.isfinite(nearest)
-    return float(np.median((nearest * factors[:, None])[known])) if known.any() else float("inf")
-
-
-def fitting_zoom(dataset: Dataset, input_size: tuple[int, int]) -> float:
-    """Choose how often a scene is shown close to an object: where keypoints are too close together in the whole picture."""
-    return ZOOM if spacing(dataset, input_size) < CLOSE_KEYPOINTS else 0.0
 
 
 def second_look(dataset: Dataset, input_size: tuple[int, int]) -> float:

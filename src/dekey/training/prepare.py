@@ -26,7 +26,6 @@ from dekey.training.fitting import (
     LARGEST_SCENE,
     fitting_rotation,
     fitting_size,
-    fitting_zoom,
     scene_size,
     second_look,
 )
@@ -145,11 +144,9 @@ def prepare(config: Config, device: str, say: Say) -> Material:
     gigabytes = config.data.memory_gb
     memory = int(PICTURE_SHARE * available_memory() if gigabytes == "auto" else gigabytes * 1e9)
     look = 0.0
-    if settings["zoom"] == "auto":
-        settings["zoom"] = fitting_zoom(train, input_size) if kind == "center" else 0.0
     if settings["zoom"] and kind == "center":
         look = second_look(train, input_size)
-        say("keypoints lie close together: objects are also shown from close by, and each found one is looked at again")
+        say("objects are also shown from close by, and each found one is looked at again")
     views = views_of(kind, train, region, input_size, config.data.padding, memory, CLOSEST if settings["zoom"] else 1.0)
     return Material(kind, train, held_out, region, input_size, Augment(**settings), views, look)
 
@@ -200,7 +197,7 @@ def resolve(config: Config, material: Material, device: str) -> Config:
         update={
             "data": config.data.model_copy(update={"region": material.region}),
             "model": config.model.model_copy(update=network),
-            "augment": config.augment.model_copy(update={"rotate": material.augment.rotate, "zoom": material.augment.zoom}),
+            "augment": config.augment.model_copy(update={"rotate": material.augment.rotate}),
             "run": config.run.model_copy(update={"batch_size": batch_size}),
         }
     )
