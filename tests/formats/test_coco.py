@@ -273,7 +273,7 @@ def test_writing_where_one_cannot_is_told(tmp_path: Path) -> None:
     [
         ('{"images": [1, 2,, 3]}', "line 1, column 18"),
         ('{"images": [], "annotations": [', "not valid JSON"),
-        ("[" * 100_000, "no known format"),
+        ("[" * 100_000, "nests too deep"),
         ('{"images": ' + "[" * 100_000, "nests too deep"),
         ('{"images": ' + "1" * 5000 + "}", "not valid JSON"),
         ("", "is empty"),

@@ -58,6 +58,12 @@ KINDS: dict[str, Kind] = {
         "two categories list the same keypoints in different order",
         "mind that results are written in the schema's order",
     ),
+    "unnamed-keypoints": Kind(
+        "warning", "the file names no keypoints, so they are numbered", "name them in the file, so that results can be read"
+    ),
+    "unread-field": Kind(
+        "warning", "the file holds something about its objects that is not read", "see whether your labels need it"
+    ),
     # Found on the columns, whatever the format.
     "missing-image": Kind("error", "an image file does not exist", "restore it, or name its folder with --images"),
     "broken-image": Kind("error", "an image file cannot be opened or decoded", "replace the file or take it out"),
@@ -84,6 +90,11 @@ KINDS: dict[str, Kind] = {
         "error", "all keypoints of an object lie between 0 and 1", "multiply by width and height; pixels are expected"
     ),
     "no-keypoints": Kind("warning", "an object has no labelled keypoint", "nothing, if that is meant; it serves boxes only"),
+    "only-occluded": Kind(
+        "warning",
+        "every labelled keypoint is occluded and none is visible; some tools write 1 for every labelled keypoint",
+        "write 2 for keypoints that can be seen, or a model learns that all are hidden",
+    ),
     "unused-keypoint": Kind("warning", "a keypoint is never labelled", "label it, or take it out of the categories"),
     "undecided-mirror": Kind(
         "warning", "left and right are undecided, so images are not flipped", "state flip_indices in the categories"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.data.dataset import Dataset, Problem
-from dekey.data.instances import UNLABELLED
+from dekey.data.instances import OCCLUDED, UNLABELLED, VISIBLE
 from dekey.data.picture_problems import picture_problems
 from dekey.data.problem_kinds import KINDS, Kind, problem
 
@@ -64,6 +64,10 @@ def _schema_problems(dataset: Dataset) -> list[Problem]:
     schema, found = dataset.schema, []
     if schema.mirror is None and schema.keypoints:
         found.append(problem("undecided-mirror", schema.mirror_note or "the file states no left-right pairs"))
+    codes = dataset.instances.visibility
+    occluded = int((codes == OCCLUDED).sum())
+    if occluded and not (codes == VISIBLE).any():
+        found.append(problem("only-occluded", f"{occluded:,} keypoints are labelled, and every one of them as occluded (1)"))
     if len(dataset.instances):
         used = dataset.instances.labelled.any(axis=0)
         found += [

@@ -12,6 +12,7 @@ from dekey.errors import DekeyError, nearest
 from dekey.formats.base import Format
 from dekey.formats.files import checked_path
 from dekey.formats.fitting import fitted
+from dekey.formats.foreign import describe
 from dekey.formats.table import FORMATS
 
 
@@ -30,10 +31,9 @@ def recognise(path: str | os.PathLike[str]) -> str:
         raise DekeyError(f"{path} may be {listed}; say which with --format")
     if file.is_dir():
         raise DekeyError(f"{path} is a folder in no known format; name the label file in it, or one of: {_titles(folder=True)}")
-    with file.open("rb") as stream:
-        head = stream.read(4096).lstrip()
-    if head.startswith(b"[") and b'"image_id"' in head and b'"score"' in head:
-        raise DekeyError(f"{path} holds COCO results (a list with scores), expected annotations; name the file of the truth")
+    meaning = describe(file)
+    if meaning is not None:
+        raise DekeyError(f"{path} {meaning}")
     raise DekeyError(f"{path} is in no known format; expected {_titles()}")
 
 

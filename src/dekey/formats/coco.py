@@ -12,7 +12,10 @@ height in the file, corners here.
 
 Visibility: 0 not labelled (coordinates are then NaN here, 0, 0 in the file), 1 labelled but occluded, 2 visible.
 
-Segmentations are ignored. A missing box or area is NaN, a missing keypoint list means that none is labelled.
+Segmentations are ignored, and so are ``center`` and ``scale``, which are crops for a network and no boxes. A missing box or
+area is NaN, a missing keypoint list means that none is labelled. Categories that name no keypoints: `coco_unnamed`; the extra
+points of COCO-WholeBody: `coco_wholebody`. Of PoseTrack, images with ``is_labeled`` false are left out, since nobody says what
+is in them, and ``ignore_regions_x`` are told as a problem.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from dekey.data.dataset import Dataset
 from dekey.data.geometry import box_sizes
 from dekey.errors import DekeyError
 from dekey.files import replaced
+from dekey.formats import coco_wholebody
 from dekey.formats.coco_categories import write_categories
 from dekey.formats.coco_records import build_dataset
 from dekey.formats.files import read_json
@@ -86,6 +90,8 @@ def compact(record: dict[str, Any]) -> dict[str, Any]:
         if type(values) is list:
             with suppress(TypeError, OverflowError):
                 record[key] = array("d", values)
+    if "face_kpts" in record:
+        coco_wholebody.merge(record)
     record.pop("segmentation", None)
     return record
 

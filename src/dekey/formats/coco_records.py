@@ -15,6 +15,8 @@ from dekey.data.problem_kinds import problem
 from dekey.errors import DekeyError
 from dekey.formats.coco_categories import read_categories
 from dekey.formats.coco_objects import only_objects, read_objects, short
+from dekey.formats.coco_unnamed import name_keypoints
+from dekey.formats.coco_wholebody import BODY, widen
 from dekey.formats.columns import whole_numbers
 from dekey.formats.pictures import picture_files
 
@@ -35,11 +37,19 @@ def build_dataset(content: dict[str, Any], path: Path, images: Path | None, keep
         DekeyError: if the categories make no schema, or no image can be used.
     """
     problems: list[Problem] = []
-    rows = (record.get("keypoints") for record in content["annotations"] if type(record) is dict)
+    annotations = content["annotations"]
+    name_keypoints(content["categories"], annotations, problems)
+    if any("wholebody" in record for record in annotations if type(record) is dict):
+        for record in content["categories"]:
+            names = record.get("keypoints") if type(record) is dict else None
+            if type(names) is list and len(names) == BODY and all(type(name) is str for name in names):
+                widen(record)
+    rows = (record.get("keypoints") for record in annotations if type(record) is dict)
     annotated = max((len(row) // 3 for row in rows if type(row) is array), default=0)
     categories = read_categories(content.pop("categories"), annotated, problems)
     files, sizes, image_ids = _read_images(content.pop("images"), path, images, problems)
-    instances, image_of, annotation_ids = read_objects(content.pop("annotations"), categories, files, image_ids, problems, keep)
+    del content["annotations"]
+    instances, image_of, annotation_ids = read_objects(annotations, categories, files, image_ids, problems, keep)
     order = np.argsort(image_of, kind="stable")
     if not np.array_equal(order, np.arange(len(order))):
         instances, annotation_ids = instances[order], annotation_ids[order]
@@ -49,11 +59,26 @@ def build_dataset(content: dict[str, Any], path: Path, images: Path | None, keep
     )
 
 
+def _labelled_images(records: list[dict[str, Any]], problems: list[Problem]) -> list[dict[str, Any]]:
+    """Leave out the frames that PoseTrack lists and nobody labelled; tell of regions whose objects nobody labelled."""
+    ignored = sum(bool(record.get("ignore_regions_x")) for record in records)
+    if ignored:
+        message = f"{ignored} images name regions (ignore_regions_x) with objects that are not labelled; they are not read"
+        problems.append(problem("unread-field", message))
+    open_frames = sum(record.get("is_labeled") is False for record in records)
+    if not open_frames:
+        return records
+    problems.append(
+        problem("unread-field", f"{open_frames} images say that they are not labelled (is_labeled); they are left out")
+    )
+    return [record for record in records if record.get("is_labeled") is not False]
+
+
 def _read_images(
     records: list[Any], path: Path, images: Path | None, problems: list[Problem]
 ) -> tuple[PictureFiles, NDArray[np.int64], NDArray[np.int64]]:
     """Read names, sizes (S, 2) H, W and ids (S,) of the images that can be used."""
-    records = only_objects(records, "images", problems)
+    records = _labelled_images(only_objects(records, "images", problems), problems)
     ids, sound = whole_numbers([record.get("id") for record in records])
     names = [record.get("file_name") for record in records]
     named = np.array([type(name) is str for name in names], dtype=np.bool_)
