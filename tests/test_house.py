@@ -18,7 +18,7 @@ from dekey.cli.dispatch import TRAIN_EXTRA
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "dekey"
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-NEEDS_TORCH = ("codecs", "explain", "export", "models", "training")
+NEEDS_TORCH = ("codecs", "explain", "export", "keras", "models", "training")
 TEXTS = sorted(
     path
     for pattern in (

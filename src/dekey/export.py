@@ -130,6 +130,7 @@ def compare(backend: TorchBackend, exported: OnnxBackend, pictures: Sequence[NDA
         expected, found = backend.run(inputs[start : start + 16]), exported.run(inputs[start : start + 16])
         if backend.manifest.objects > 1:
             expected, found = _paired(expected, found)
+        if backend.manifest.finds_boxes:
             differences.append(np.abs(found["scores"] - expected["scores"]).ravel())
             distances.append(np.abs(found["boxes"] - expected["boxes"]).ravel())
         sure = expected["keypoint_scores"] >= backend.manifest.default_threshold

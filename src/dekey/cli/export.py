@@ -22,9 +22,9 @@ PICTURES = 32
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("model", metavar="MODEL", help="run folder")
+    parser.add_argument("model", metavar="MODEL", help="run folder, or .keras file of dekey.keras")
     parser.add_argument("--to", metavar="FORMAT", choices=["onnx"], default="onnx", help="onnx (default: onnx)")
-    parser.add_argument("--out", metavar="FILE", help="file to write (default: model.onnx in the run folder)")
+    parser.add_argument("--out", metavar="FILE", help="file to write (default: model.onnx in the run folder, or NAME.onnx)")
     parser.add_argument("--images", metavar="DIR", help="pictures for the parity check (default: the run's held-out images)")
 
 
@@ -38,17 +38,27 @@ def run(arguments: argparse.Namespace) -> int:
     weights = source / "model.safetensors" if source.is_dir() else source
     if not weights.is_file():
         raise DekeyError(f"model {source} does not exist or is unfinished, expected the folder of a `dekey train`")
-    target = Path(arguments.out) if arguments.out else weights.parent / "model.onnx"
+    of_keras = weights.suffix.lower() == ".keras"
+    own = weights.with_suffix(".onnx") if of_keras else weights.parent / "model.onnx"
+    target = Path(arguments.out) if arguments.out else own
     if target.suffix.lower() != ".onnx":
         raise DekeyError(f"found --out {target}, expected a name that ends in .onnx, by which the file is known again")
     check_target(str(target))
-    if arguments.images is None and not (weights.parent / "config.yaml").is_file():
+    if arguments.images is None and (of_keras or not (weights.parent / "config.yaml").is_file()):
+        if of_keras:
+            raise DekeyError(f"{weights} names no pictures to compare on; name some with --images")
         raise DekeyError(f"{weights.parent} holds no config.yaml that names pictures to compare on; name some with --images")
     message("loading torch")
     from dekey.export import PARITY_PX, export_onnx
-    from dekey.models.checkpoint import load_torch_backend
 
-    backend = load_torch_backend(weights, "cpu")
+    if of_keras:
+        from dekey.keras.serve import backend_of, load_model
+
+        backend = backend_of(load_model(weights), "cpu")
+    else:
+        from dekey.models.checkpoint import load_torch_backend
+
+        backend = load_torch_backend(weights, "cpu")
     pictures = _pictures(weights.parent, arguments.images)
     with Progress(f"exporting and comparing on {len(pictures)} images"):
         parity = export_onnx(backend, target, pictures)

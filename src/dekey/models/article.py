@@ -137,7 +137,7 @@ class ArticleModel(nn.Module):
 
 
 def build_article_model(
-    backbone: str,
+    backbone: str | Backbone,
     decoder_channels: Sequence[int],
     decoder: str,
     keypoint_count: int,
@@ -147,7 +147,7 @@ def build_article_model(
     """Build an ArticleModel.
 
     Args:
-        backbone: timm name.
+        backbone: timm name, or the backbone itself.
         decoder_channels: channels of each upsampling layer.
         decoder: name of the decoder, see `build_decoder`.
         keypoint_count: K.

@@ -77,17 +77,19 @@ class Backbone(nn.Module):
         return features
 
 
-def build_backbone(name: str, pretrained: bool | Literal["auto"] = False) -> Backbone:
+def build_backbone(name: str | Backbone, pretrained: bool | Literal["auto"] = False) -> Backbone:
     """Make a backbone from its timm name.
 
     Args:
-        name: any timm model that supports ``features_only``.
+        name: any timm model that supports ``features_only``; a backbone is given back as it is.
         pretrained: True insists on timm's weights, False starts from random ones, "auto" takes the weights where the
             cache or the network has them and says in `Backbone.source` which it was.
 
     Raises:
         DekeyError: if timm has no such network, it gives no features, or weights were insisted on and cannot be had.
     """
+    if isinstance(name, Backbone):
+        return name
     import timm
 
     known = set(timm.list_models())

@@ -11,7 +11,7 @@ from dekey.codecs.center import CenterCodec
 from dekey.codecs.heatmap import HeatmapCodec
 from dekey.errors import DekeyError
 from dekey.models.article import build_article_model
-from dekey.models.backbone import build_backbone
+from dekey.models.backbone import Backbone, build_backbone
 from dekey.models.center import CenterDetector
 from dekey.models.decoder import build_decoder
 from dekey.models.heatmap import HeatmapModel
@@ -20,7 +20,7 @@ Pretrained = bool | Literal["auto"]
 
 
 def build_heatmap_model(
-    backbone: str,
+    backbone: str | Backbone,
     decoder_channels: Sequence[int],
     decoder: str,
     sigma: float,
@@ -32,7 +32,7 @@ def build_heatmap_model(
     """Build a HeatmapModel.
 
     Args:
-        backbone: timm name.
+        backbone: timm name, or the backbone itself.
         decoder_channels: channels of each upsampling layer.
         decoder: name in `DECODERS`.
         sigma: standard deviation of the Gaussians, in cells of the output.
@@ -50,7 +50,7 @@ def build_heatmap_model(
 
 
 def build_center_detector(
-    backbone: str,
+    backbone: str | Backbone,
     decoder_channels: Sequence[int],
     decoder: str,
     sigma: float,
@@ -64,7 +64,7 @@ def build_center_detector(
     """Build a CenterDetector.
 
     Args:
-        backbone: timm name.
+        backbone: timm name, or the backbone itself.
         decoder_channels: channels of each upsampling layer.
         decoder: name in `DECODERS`.
         sigma: standard deviation of the keypoints' Gaussians, in cells of the output.
@@ -96,7 +96,7 @@ def build_model(kind: str, architecture: dict[str, Any], **training: Any) -> nn.
 
     Args:
         kind: name in `MODELS`.
-        architecture: arguments of its builder, as JSON gives them.
+        architecture: arguments of its builder, as JSON gives them; a backbone may stand in the place of its name.
         training: arguments that matter for training alone, such as ``pretrained``.
 
     Raises:

@@ -22,7 +22,7 @@ def load(
     scales: Sequence[float] = (),
     once: bool = False,
 ) -> Predictor:
-    """Open a model: an exported ``.onnx`` file, a run folder, or its ``model.safetensors``.
+    """Open a model: an exported ``.onnx`` file, a run folder, its ``model.safetensors``, or a ``.keras`` file of dekey.keras.
 
     Args:
         path: what to open.
@@ -41,6 +41,10 @@ def load(
     source = Path(path)
     if source.suffix.lower() == ".onnx":
         return Predictor(OnnxBackend(source, device), batch_size, threshold, tiles, overlap, scales, once)
+    if source.suffix.lower() == ".keras":
+        from dekey.keras.serve import backend_of, load_model
+
+        return Predictor(backend_of(load_model(source), device), batch_size, threshold, tiles, overlap, scales, once)
     weights = source / "model.safetensors" if source.is_dir() else source
     if weights.suffix != ".safetensors" or not weights.is_file():
         what = "a folder without model.safetensors" if source.is_dir() else "no model file" if source.exists() else "missing"

@@ -123,7 +123,7 @@ def prepare(config: Config, device: str, say: Say) -> Material:
         region = "image"
         if kind == "center":
             train, held_out = with_boxes(train), with_boxes(held_out)
-    _check_region(kind, region, train, held_out)
+    check_region(kind, region, train, held_out)
     size = config.model.input_size
     if size != "auto":
         input_size = size
@@ -151,7 +151,7 @@ def prepare(config: Config, device: str, say: Say) -> Material:
     return Material(kind, train, held_out, region, input_size, Augment(**settings), views, look)
 
 
-def _check_region(kind: Kind, region: Region, train: Dataset, held_out: Dataset) -> None:
+def check_region(kind: Kind, region: Region, train: Dataset, held_out: Dataset) -> None:
     """Raise DekeyError where the family cannot learn from the data as they are cut."""
     if region == "box" or kind == "center":
         for part in (train, held_out):

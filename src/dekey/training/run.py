@@ -191,25 +191,7 @@ class Run:
         return 1 - sum(shares) / len(shares) if shares else 0.0
 
     def _manifest(self, metrics: dict[str, float]) -> Manifest:
-        schema = self.material.train.schema
-        return Manifest(
-            kind=self.material.kind,
-            keypoint_schema=schema.to_dict(),
-            input_size=self.material.input_size,
-            region=self.material.region,
-            padding=self.config.data.padding if self.material.region == "box" else 1.0,
-            objects=int(self.config.model.objects) if self.material.kind == "center" else 1,
-            finds_boxes=self.material.kind != "heatmap",
-            second_look=self.material.second_look,
-            architecture=self.architecture,
-            metrics=metrics,
-            origin={
-                "weights": self.source,
-                "torch": torch.__version__,
-                "data": ", ".join(file.name for file in self.config.data.train_files),
-            },
-            licence=self.config.run.licence,
-        )
+        return manifest_of(self.config, self.material, self.source, metrics)
 
     def _save(self) -> None:
         """Write the checkpoint: everything that decides how the run goes on."""
@@ -288,6 +270,35 @@ def describe(config: Config, material: Material) -> dict[str, Any]:
         network["objects"] = int(config.model.objects)
         network["typical_size"] = round(material.typical_size, 1)
     return network
+
+
+def manifest_of(config: Config, material: Material, source: str, metrics: dict[str, float]) -> Manifest:
+    """Give the manifest of a run's model.
+
+    Args:
+        config: resolved.
+        material: what it learns from.
+        source: where the weights started.
+        metrics: figures on the held-out images.
+    """
+    return Manifest(
+        kind=material.kind,
+        keypoint_schema=material.train.schema.to_dict(),
+        input_size=material.input_size,
+        region=material.region,
+        padding=config.data.padding if material.region == "box" else 1.0,
+        objects=int(config.model.objects) if material.kind == "center" else 1,
+        finds_boxes=material.kind != "heatmap",
+        second_look=material.second_look,
+        architecture=describe(config, material),
+        metrics=metrics,
+        origin={
+            "weights": source,
+            "torch": torch.__version__,
+            "data": ", ".join(file.name for file in config.data.train_files),
+        },
+        licence=config.run.licence,
+    )
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:
