@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import article_rows
 import detector_rows
 
 Result = dict[str, Any]
@@ -240,6 +241,7 @@ GATHERED: dict[str, Callable[[Sequence[Result]], str]] = {"detection": detection
 TABLES: dict[str, Callable[[Result], str]] = {
     "decoders": decoders,
     "evaluate_speed": evaluate_speed,
+    "keras_article": titled(article_rows.keras_article),
     "merged": titled(detector_rows.merged),
     "occlusion": titled(detector_rows.occlusion),
     "open_million": open_million,
