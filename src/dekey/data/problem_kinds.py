@@ -51,6 +51,9 @@ KINDS: dict[str, Kind] = {
     "bad-sigmas": Kind(
         "error", "the OKS sigmas are not usable", "give one positive number a keypoint, the same in every class"
     ),
+    "ignored-shape": Kind(
+        "warning", "a shape is neither a point nor a box, or belongs to no landmark", "nothing, if it serves something else"
+    ),
     "bad-skeleton": Kind("warning", "an edge names a keypoint that does not exist", "mend the edge; it only serves drawing"),
     "zero-based-skeleton": Kind("warning", "the edges count from 0 where the format counts from 1", "count from 1"),
     "keypoint-order": Kind(

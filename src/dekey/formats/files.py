@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -113,3 +114,13 @@ def read_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
         raise DekeyError(f"{path} nests too deep to be an annotation file; export it again") from error
     except ValueError as error:  # a number of more than 4300 digits
         raise DekeyError(f"{path} is not valid JSON ({str(error).split(';')[0]}); export it again or mend it") from error
+
+
+def files_below(folder: Path) -> list[str]:
+    """Give the files in and below a folder by name, relative to it; hidden ones and links to folders left out."""
+    names: list[str] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inner = Path(parent).relative_to(folder)
+        names += [(inner / name).as_posix() for name in files if not name.startswith(".")]
+    return sorted(names)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dekey.formats import coco, csv_table, cvat, deeplabcut, dlib, yolo
+from dekey.formats import coco, csv_table, cvat, deeplabcut, dlib, labelme, pts, yolo
 from dekey.formats.base import Format
 from dekey.formats.losses import ALL
 
@@ -55,5 +55,7 @@ FORMATS: Final[dict[str, Format]] = {
     "yolo": Format("Ultralytics YOLO-pose", yolo.recognises, yolo.read, yolo.write, _YOLO, ""),
     "csv": Format("CSV table", csv_table.recognises, csv_table.read, csv_table.write, _CSV, ".csv"),
     "dlib": Format("dlib imglab XML", dlib.recognises, dlib.read, dlib.write, _DLIB, ".xml"),
+    "labelme": Format("labelme JSON", labelme.recognises, labelme.read, labelme.write, labelme.HOLDS, ""),
+    "pts": Format("iBUG .pts or menpo .ljson", pts.recognises, pts.read, pts.write, pts.HOLDS, ""),
 }
 """Name, as `--format` takes it, and format."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from dekey.data.dataset import Problem
 from dekey.data.images import IMAGE_SUFFIXES
 from dekey.data.problem_kinds import problem
 from dekey.errors import DekeyError
-from dekey.formats.files import read_text
+from dekey.formats.files import files_below, read_text
 from dekey.formats.yolo_description import Description, describes, inside
 
 _MAX_LIST_BYTES = 256 * 1024**2
@@ -130,25 +130,15 @@ def _found(
     """List the images in and below top/place by name; labels without an image are problems."""
     labels = root / _renamed(label_place, "images", "labels")
     pairs: list[tuple[str, Path]] = []
-    for name in _files(top / place):
+    for name in files_below(top / place):
         inner = PurePosixPath(name)
         if inner.suffix.lower() in IMAGE_SUFFIXES:
             pairs.append(((place / inner).as_posix(), labels / inner.with_suffix(".txt")))
     known = {label for _, label in pairs}
-    for name in _files(labels):
+    for name in files_below(labels):
         if name.endswith(".txt") and labels / name not in known and labels != top / place:
             problems.append(problem("missing-image", f"no image belongs to the labels {labels / name}", name))
     return pairs
-
-
-def _files(folder: Path) -> Iterator[str]:
-    """Give the files in and below a folder by name, relative to it; links to folders are not followed."""
-    names = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inner = Path(parent).relative_to(folder)
-        names += [(inner / name).as_posix() for name in files if not name.startswith(".")]
-    return iter(sorted(names))
 
 
 def _listed(path: Path, root: Path, images: Path | None) -> list[tuple[str, Path]]:
