@@ -36,6 +36,10 @@ KINDS: dict[str, Kind] = {
     "ambiguous-group": Kind(
         "error", "it is undecided which box and keypoints are one object", "give every object a group of its own"
     ),
+    "several-annotations": Kind(
+        "error", "several people labelled an image, and nobody says whose labels count", "mark one as the ground truth"
+    ),
+    "unlabelled-image": Kind("warning", "an image is not labelled yet and left out", "label it, be it as empty"),
     "wrong-length": Kind("error", "a keypoint list does not fit its category", "write x, y, v for every keypoint"),
     "unreadable-box": Kind("error", "a box is not four numbers", "write x, y, width, height, or leave the box out"),
     "bad-visibility": Kind("error", "a visibility code is unknown", "write 0 unlabelled, 1 occluded or 2 visible"),

@@ -8,6 +8,7 @@ from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dekey.data.dataset import Dataset, Sample
 from dekey.data.instances import OCCLUDED, UNLABELLED
@@ -24,8 +25,9 @@ _DIGITS: Final = 9
 def write_file(dataset: Dataset, path: Path) -> None:
     """Write the file, see `dekey.formats.cvat.write`."""
     names = written_names(dataset, path.parent)
-    schema, boxed = dataset.schema, np.isfinite(dataset.instances.boxes).all(axis=1)
-    keyed = schema.present.any(axis=1)
+    schema = dataset.schema
+    boxed: NDArray[np.bool_] = np.asarray(np.isfinite(dataset.instances.boxes).all(axis=1))
+    keyed: NDArray[np.bool_] = np.asarray(schema.present.any(axis=1))
     unplaced = ~boxed & ~keyed[dataset.instances.labels]
     if unplaced.any():
         name = schema.classes[dataset.instances.labels[np.argmax(unplaced)]]

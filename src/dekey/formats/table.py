@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dekey.formats import coco, csv_table, cvat, deeplabcut, dlib, labelme, pts, yolo
+from dekey.formats import coco, csv_table, cvat, deeplabcut, dlib, label_studio, labelme, pts, yolo
 from dekey.formats.base import Format
 from dekey.formats.losses import ALL
 
@@ -51,6 +51,9 @@ FORMATS: Final[dict[str, Format]] = {
         deeplabcut.HOLDS,
         "",
         note="images are copied into the project; its HDF5 tables need the extra `formats`",
+    ),
+    "label_studio": Format(
+        "Label Studio JSON", label_studio.recognises, label_studio.read, label_studio.write, label_studio.HOLDS, ".json"
     ),
     "yolo": Format("Ultralytics YOLO-pose", yolo.recognises, yolo.read, yolo.write, _YOLO, ""),
     "csv": Format("CSV table", csv_table.recognises, csv_table.read, csv_table.write, _CSV, ".csv"),
