@@ -12,8 +12,8 @@ Frame: per cent of width and height of the image, from edge to edge, so that x Â
 added. Evidence: the pages above ("x coordinate by percentage of the image size (0-100)"), and a box reaches from 0 to 100.
 
 Visibility: Label Studio has no word for it. What is labelled is visible, or occluded where a choice for the region
-(``perRegion`` Choices) says ``occluded``, ``hidden`` or ``invisible``. A region's ``hidden`` says whether the tool shows it, not what
-is to be seen, and is ignored.
+(``perRegion`` Choices) says ``occluded``, ``hidden`` or ``invisible``. The ``hidden`` of a region says whether the tool shows
+it, not what is to be seen, and is ignored.
 
 Predictions are ignored, so are cancelled annotations; a task without any other is not labelled yet and left out. Of several
 annotations the one marked as ground truth counts; without such a mark they contradict each other, which is an error. Results
