@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 import dekey
-from dekey.data import Dataset, Schema, geometry
+from dekey.cli import main
+from dekey.data import Dataset, Schema, embedded, geometry
 from dekey.errors import DekeyError
 from dekey.keras import (
     PCK,
@@ -106,6 +108,27 @@ def test_exported_it_is_a_model_like_every_other(learnt: ArticleNetwork, one_eac
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-2)
             np.testing.assert_allclose(other.keypoints, one.keypoints, atol=1e-2)
+
+
+def test_the_command_line_takes_it(
+    learnt: ArticleNetwork, one_each: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = str(tmp_path / "mine.keras"), tmp_path / "pictures"
+    learnt.save(file)
+    folder.mkdir()
+    for one in list(one_each)[:2]:
+        shutil.copy(one.picture, folder)  # type: ignore[arg-type]
+    assert main(["export", file]) == 2
+    assert "name some with --images" in capsys.readouterr().err
+    assert main(["export", file, "--images", str(folder)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["file"], answer["images_compared"]) == (str(tmp_path / "mine.onnx"), 2)
+    answers = []
+    for model in (file, str(tmp_path / "mine.onnx")):
+        assert main(["evaluate", model, str(embedded.path("test"))]) == 0
+        answers.append(json.loads(capsys.readouterr().out)["values"])
+    assert answers[0]["objects"] == answers[1]["objects"] > 0
+    assert answers[0] == pytest.approx(answers[1], rel=1e-2, abs=1e-2)
 
 
 def test_boxes_alone_are_exported_and_compared(one_each: Dataset, tmp_path: Path) -> None:

@@ -256,13 +256,13 @@ class KerasModel(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Give what `from_config` builds the network from; the weights lie beside it."""
-        body = self.module.backbone
-        own = isinstance(body.network, KerasFeatures)  # type: ignore[union-attr]
+        body: Any = self.module.backbone
+        own = isinstance(body.network, KerasFeatures)
         return {
             "manifest": self.manifest.model_dump_json(),
             "peak_weight": getattr(self.module, "peak_weight", None),
-            "backbone": keras.saving.serialize_keras_object(body.network.network) if own else None,  # type: ignore[union-attr]
-            "normalisation": [list(body.mean), list(body.std)],  # type: ignore[union-attr, arg-type]
+            "backbone": keras.saving.serialize_keras_object(body.network.network) if own else None,
+            "normalisation": [list(body.mean), list(body.std)],
         }
 
     @classmethod
