@@ -114,6 +114,7 @@ def test_evaluate_is_dekeys_evaluate(trained: Trained) -> None:
     model, data, _ = trained
     expected = dekey.evaluate(data, model.predictor()).values
     found = model.evaluate(data, verbose=0, return_dict=True)
+    assert (next(iter(found)), list(found)[-2:]) == ("loss", ["median_px", "pck@0.1"])
     assert expected["pck@0.1"] == found["pck@0.1"]
     assert found["median_px"] == pytest.approx(expected.get("median_px", np.nan), nan_ok=True)
     assert model.evaluate(data, verbose=0) == pytest.approx(list(found.values()), nan_ok=True)

@@ -153,7 +153,8 @@ class KerasModel(keras.Model):
             DekeyError: as `fit`.
         """
         batches = x if isinstance(x, Batches) else self._batches(x, batch_size or 16)
-        logs: dict[str, float] = dict(super().evaluate(batches, return_dict=True, **named))
+        found = super().evaluate(batches, return_dict=True, **named)
+        logs: dict[str, float] = {"loss": found["loss"], **found}  # Keras sorts them by name
         if self.measures:
             measured = evaluate(batches.views.dataset, self.predictor(batch_size or 16))
             logs.update({name: measured.values.get(name, float("nan")) for name in self.measures})
