@@ -6,7 +6,7 @@ Both are trained for the same minutes with the same seed; one with ``augment.cov
 other with neither. Then 0, 10, 20 … 60 % of the box of every test object are painted over with a part of another test image
 that shows no object: one time in four as an ellipse within the box, else as a rectangle that lies within it or reaches in over
 a side or a corner. Colour, noise and parts of the same picture, which training paints too, are not used. The pictures are
-written once; both models look at the same files. A keypoint under the paint is occluded (`dekey.training.cover.cover_labels`).
+written once; both models look at the same files. A keypoint under the paint is occluded (`dekey.data.covered.cover_labels`).
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from trained import about, quantile, share, train_or_load
 
 import dekey
 from dekey.data import OCCLUDED, UNLABELLED, VISIBLE, Dataset, Instances
+from dekey.data.covered import cover_labels, covered_shares
 from dekey.metrics import evaluate
 from dekey.runtime import Predictor
 from dekey.runtime.backends import Arrays, Backend
-from dekey.training.cover import Place, cover_labels, covered_shares
+from dekey.training.cover import Place
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 METHODS = {"with": ["augment.cover=0.3"], "without": ["augment.cover=0", "augment.erase=0"]}

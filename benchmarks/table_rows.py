@@ -215,6 +215,36 @@ def evaluate_speed(result: Result) -> str:
     return markdown(["images", "objects each", "keypoints", "seconds"], [row])
 
 
+def classification(result: Result) -> str:
+    """Make a row for the detector and one for the answer without looking, with what the labels are below."""
+
+    def percent(value: float | None) -> str:
+        return "–" if value is None else f"{100 * value:.1f} %"
+
+    def pixels(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1f}"
+
+    rows = []
+    for name, row in result["rows"].items():
+        with_class, place, named = row["with_class"], row["place"], row["class"]
+        cells = [percent(with_class[key]) for key in ("box_AP", "box_AP50")]
+        cells += [percent(place[key]) for key in ("box_AP", "box_AP50", "found_share")]
+        cells += [pixels(place[key]) for key in ("median_px", "p90_px")]
+        rows.append([name, *cells, percent(named["share"])])
+    head = [
+        "answer", "box AP", "box AP50", "box AP, any class", "box AP50, any class", "objects found", "median px", "p90 px",
+        "class right",
+    ]  # fmt: skip
+    train, test = result["labels"]["train"], result["labels"]["test"]
+    title = (
+        f"{result['data']}: labels kept of {train['kept']} of {train['pictures']} training and {test['kept']} of "
+        f"{test['pictures']} test pictures; {result['minutes']:g} minutes of training on {train['scenes']['count']} scenes, "
+        f"measured on {test['scenes']['count']} scenes with {test['scenes']['objects']} objects; {result['classes']} classes, "
+        f"load of the machine before the start {result['machine']['load_before']}:"
+    )
+    return f"{title}\n\n{markdown(head, rows)}"
+
+
 def with_range(values: Sequence[float], unit: str = "", middle: float | None = None, digits: int = 2) -> str:
     """Write the mean of values, or `middle`, and behind it the least and the greatest if there are several."""
     shown = f"{statistics.fmean(values) if middle is None else middle:.{digits}f}{unit}"
@@ -239,6 +269,7 @@ def titled(make: Callable[[Result], tuple[str, Sequence[str], list[list[str]]]])
 
 GATHERED: dict[str, Callable[[Sequence[Result]], str]] = {"detection": detection}
 TABLES: dict[str, Callable[[Result], str]] = {
+    "classification": classification,
     "decoders": decoders,
     "evaluate_speed": evaluate_speed,
     "keras_article": titled(article_rows.keras_article),

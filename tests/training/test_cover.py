@@ -5,10 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from dekey.data import Instances
+from dekey.data.covered import cover_labels, covered_shares
 from dekey.training.cover import (
-    cover_labels,
     cover_picture,
-    covered_shares,
     place_on,
     places_on,
     random_place,

@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "measure a model on labelled images",
     "export": "write a trained model into one ONNX file",
     "predict": "find the keypoints of images",
+    "label": "labels for classification pictures, by segmentation",
 }
 """Every command and its line in ``dekey --help``."""
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.data import Dataset, Instances, geometry
+from dekey.data.covered import cover_labels
 from dekey.data.geometry import Affine
 from dekey.errors import DekeyError
 from dekey.training.augment import Augment, flip_labels
-from dekey.training.cover import cover_labels
 from dekey.training.views import KeptPictures, reduced
 
 Region = Literal["box", "image"]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.data import geometry
+from dekey.data.covered import cover_labels
 from dekey.data.geometry import Affine
 from dekey.data.instances import Instances
 from dekey.training.augment import flip_labels
-from dekey.training.cover import cover_labels
 
 Donor = tuple[NDArray[np.uint8], Instances]
 """A part of a picture (h, w, 3) uint8, and the one object in it (N = 1) in the part's own frame."""

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.data import Dataset, Instances, geometry
+from dekey.data.covered import cover_labels, covered_shares
 from dekey.data.geometry import Affine
 from dekey.data.turned import turned_boxes
 from dekey.training.augment import Augment, flip_labels
-from dekey.training.cover import cover_labels, covered_shares
 from dekey.training.paste import copy_paste, cut_donor, zoom_affine
 from dekey.training.views import KeptPictures, reduced
 
