@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dekey.formats import coco, csv_table, cvat, deeplabcut, dlib, label_studio, labelme, pts, yolo
+from dekey.formats import coco, csv_table, cvat, deeplabcut, dlib, label_studio, labelme, mpii, pts, tps, yolo
 from dekey.formats.base import Format
 from dekey.formats.losses import ALL
 
@@ -60,5 +60,7 @@ FORMATS: Final[dict[str, Format]] = {
     "dlib": Format("dlib imglab XML", dlib.recognises, dlib.read, dlib.write, _DLIB, ".xml"),
     "labelme": Format("labelme JSON", labelme.recognises, labelme.read, labelme.write, labelme.HOLDS, ""),
     "pts": Format("iBUG .pts or menpo .ljson", pts.recognises, pts.read, pts.write, pts.HOLDS, ""),
+    "mpii": Format("MPII JSON", mpii.recognises, mpii.read, None, mpii.HOLDS, ".json", note=mpii.NOTE),
+    "tps": Format("TPS", tps.recognises, tps.read, tps.write, tps.HOLDS, ".tps"),
 }
 """Name, as `--format` takes it, and format."""
