@@ -9,6 +9,10 @@ What is generous to the peer: its pictures are scaled once and stay in memory, t
 is the check of its best weights after they end; it may use every core; it never stops early. Everything else is its default.
 The weights of its best epoch are chosen by its own fitness on val.json, or on 15 % held out from train.json as `dekey train`
 does. The score from which an object counts as found is the one that pairs best there; average precision needs none.
+
+Its curve over time holds its own box AP of every epoch, which integrates a little otherwise than COCO's; its last figures on
+the held-out images (`held_out`) are dekey's. The milliseconds an image are what the peer says itself, from decoded pixels to
+objects, in torch and, if its environment has them, in ONNX Runtime and OpenVINO.
 """
 
 from __future__ import annotations
@@ -17,41 +21,29 @@ import argparse
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import peers
 import record
-from numpy.typing import NDArray
 
-import dekey
 from dekey.data import OCCLUDED, VISIBLE, Dataset, Instances, geometry
 
 PACKAGE = "ultralytics"
+# Its answers are timed in these too; without them it would ask the package index for them in the middle of a run.
+RUNTIMES = {"onnx": ("ONNX Runtime", "onnxruntime"), "openvino": ("OpenVINO", "openvino")}
+ALSO = ("opencv-python-headless", "onnx", "onnxslim", *(package for _, package in RUNTIMES.values()))
 MODEL = "yolo11n-pose.yaml"
 # Its own threshold for average precision; dekey measures its own answers from 0.01 on.
 WEAKEST = 0.001
-# 15 % held out with seed 0, as `dekey train` divides a file without val.json.
-HELD_OUT = 0.15
-# What start-up, reading the pictures, the last validation and the check of the best weights may take besides the minutes.
-SPARE_SECONDS = 1800
-
-
-def make_environment(folder: Path) -> None:
-    """Install the peer into a virtual environment, unless it is there."""
-    if (folder / "bin" / "yolo").is_file():
-        return
-    subprocess.run(["uv", "venv", "--clear", "--python", "3.11", str(folder)], check=True)
-    overrides = folder / "overrides.txt"
-    # The build with windows needs libraries of a desktop; the one without does all that is asked here.
-    overrides.write_text("opencv-python ; sys_platform == 'never'\n")
-    interpreter = str(folder / "bin" / "python")
-    install = ["uv", "pip", "install", "--python", interpreter, "--override", str(overrides)]
-    subprocess.run([*install, PACKAGE, "opencv-python-headless"], check=True)
+# What the peer says of each split it looked at: milliseconds an image.
+_SPEED = re.compile(r"Speed: ([\d.]+)ms preprocess, ([\d.]+)ms inference, ([\d.]+)ms postprocess")
 
 
 def quiet_variables(environment: Path, folder: Path) -> dict[str, str]:
@@ -62,8 +54,8 @@ def quiet_variables(environment: Path, folder: Path) -> dict[str, str]:
     for name in ("Arial.ttf", "Arial.Unicode.ttf"):  # it fetches these where they are missing
         shutil.copy(font, settings / name)
     # It takes one thread where the variable is missing.
-    threads = os.environ.get("OMP_NUM_THREADS") or str(record.machine()["cores"])
-    return {**os.environ, "YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true", "OMP_NUM_THREADS": threads}
+    threads = {"OMP_NUM_THREADS": str(peers.threads())}
+    return {**os.environ, "YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", **threads}
 
 
 def label_lines(instances: Instances, size: tuple[int, int]) -> list[str]:
@@ -156,8 +148,7 @@ def predict(
         "name": part,
         "exist_ok": True,
     }
-    command = [str(program), "pose", "predict", *(f"{key}={value}" for key, value in options.items())]
-    subprocess.run(command, check=True, env=variables, cwd=folder, stdout=sys.stderr, timeout=SPARE_SECONDS)
+    peers.run([str(program), "pose", "predict", *words(options)], folder, variables, peers.SPARE_SECONDS)
     found = []
     for position in range(len(dataset)):
         path = folder / "found" / part / "labels" / f"{position:06d}.txt"
@@ -167,17 +158,53 @@ def predict(
     return found
 
 
-def best_threshold(dataset: Dataset, found: Sequence[Instances]) -> float:
-    """Choose the score of the greatest F1 of pairs, as `dekey.evaluate` pairs them; the lowest where all are alike."""
+def words(options: Mapping[str, object]) -> list[str]:
+    """Write options as the peer's command line takes them."""
+    return [f"{key}={value}" for key, value in options.items()]
 
-    def f1(threshold: float) -> float:
-        values = dekey.evaluate(dataset, found, normaliser="sqrt_box_area", score_threshold=threshold).values
-        objects, extra = values["objects"], values["extra_found_per_image"] * values["images"]
-        pairs = values.get("found_share", 0.0) * objects
-        return 2 * pairs / max(pairs + extra + objects, 1)
 
-    thresholds: NDArray[np.float64] = np.concatenate([[WEAKEST, 0.005, 0.01, 0.02], np.arange(1, 20) / 20])
-    return float(max(thresholds, key=lambda threshold: f1(float(threshold))))
+def milliseconds(
+    program: Path, weights: Path, folder: Path, variables: dict[str, str], side: int, threshold: float
+) -> dict[str, float]:
+    """Let the peer say how long it takes for a test image, in each runtime that its environment has; none that fails."""
+    common = {"imgsz": side, "device": "cpu"}
+    options = {"source": folder / "images" / "test", "conf": threshold, "save": False, **common}
+    present = peers.versions(program.parents[1], [package for _, package in RUNTIMES.values()])
+    found = {}
+    for form, (name, package) in {"": ("torch", PACKAGE), **RUNTIMES}.items():
+        model = weights
+        if form:
+            if package not in present:
+                continue
+            model = weights.with_suffix(".onnx") if form == "onnx" else weights.with_name(f"{weights.stem}_openvino_model")
+            export = [str(program), "export", f"model={weights}", f"format={form}", *words(common)]
+            if not _spoken(export, folder, variables) or not model.exists():
+                continue
+        spoken = _spoken([str(program), "pose", "predict", f"model={model}", *words(options)], folder, variables)
+        if (speed := read_speed(spoken)) is not None:
+            found[name] = speed
+    return found
+
+
+def _spoken(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> str:
+    """Give all that a program says; nothing where it fails."""
+    done = subprocess.run(
+        list(command), env=dict(variables), cwd=folder, capture_output=True, text=True, timeout=peers.SPARE_SECONDS
+    )
+    if done.returncode:
+        print(f"not timed: {' '.join(command[1:4])}: {done.stderr.strip()[-300:]}", file=sys.stderr, flush=True)
+    return "" if done.returncode else done.stdout + done.stderr
+
+
+def read_speed(spoken: str) -> float | None:
+    """Read from the peer's words how many milliseconds an image took, before, in and after the network."""
+    said = _SPEED.findall(spoken)
+    return round(sum(map(float, said[-1])), 2) if said else None
+
+
+def curve(rows: Sequence[Mapping[str, str]]) -> list[list[float | None]]:
+    """Read seconds and the peer's own box AP of every epoch; it has no error in pixels."""
+    return [[round(float(row["time"]), 1), float(row["metrics/mAP50-95(B)"]), None] for row in rows]
 
 
 def main() -> None:
@@ -192,16 +219,12 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=record.RESULTS, help="folder for the JSON")
     arguments = parser.parse_args()
     begun = record.facts()
-    train, test = dekey.read(arguments.data / "train.json"), dekey.read(arguments.data / "test.json")
-    if (arguments.data / "val.json").is_file():
-        val = dekey.read(arguments.data / "val.json")
-    else:
-        train, val = train.split(HELD_OUT, 0)
+    train, val, test = peers.splits(arguments.data)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
         environment = (arguments.environment or folder / "environment").expanduser().resolve()
-        make_environment(environment)
-        program, variables = environment / "bin" / "yolo", quiet_variables(environment, folder / "settings")
+        program = peers.make_environment(environment, "bin/yolo", [PACKAGE, *ALSO])
+        variables = quiet_variables(environment, folder / "settings")
         for part, dataset in (("train", train), ("val", val), ("test", test)):
             write_part(dataset, folder, part)
         options = {
@@ -222,53 +245,36 @@ def main() -> None:
             "name": "train",
             "exist_ok": True,
         }
-        command = [str(program), "pose", "train", *(f"{key}={value}" for key, value in options.items()), *arguments.set]
-        limit = arguments.minutes * 60 + SPARE_SECONDS
-        subprocess.run(command, check=True, env=variables, cwd=folder, stdout=sys.stderr, timeout=limit)
+        command = [str(program), "pose", "train", *words(options), *arguments.set]
+        peak = peers.run(command, folder, variables, arguments.minutes * 60 + peers.SPARE_SECONDS)
         with (folder / "run" / "train" / "results.csv").open() as stream:
             rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(stream)]
         weights = folder / "run" / "train" / "weights" / "best.pt"
         found_val = predict(program, weights, folder, val, "val", variables, arguments.input)
         found_test = predict(program, weights, folder, test, "test", variables, arguments.input)
-        listed = subprocess.run(
-            ["uv", "pip", "list", "--format", "json", "--python", str(environment / "bin" / "python")],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    versions = {row["name"]: row["version"] for row in json.loads(listed.stdout)}
-    threshold = best_threshold(val, found_val)
-    values = dekey.evaluate(
-        test, found_test, sigmas=0.05, normaliser="sqrt_box_area", score_threshold=threshold, boxes=True
-    ).values
-    if "nme" not in values:
-        reached = ", ".join(f"{name} {values[name]:.3f}" for name in ("AP", "box_AP") if name in values)
-        raise SystemExit(f"no answer of the peer overlaps an object by half ({reached}); give it more minutes")
-    changes = "".join(f", {change}" for change in arguments.set)
+        measured = peers.measure(val, found_val, test, found_test, WEAKEST)
+        sizes = (len(train), len(val), len(test))
+        details = {
+            "batch_size": arguments.batch,
+            "training_seconds": float(rows[-1]["time"]),
+            **peers.about(environment, (PACKAGE, "torch", "opencv-python-headless"), measured, sizes),
+            "peak_memory_mib": peak,
+            "ms_per_image": milliseconds(program, weights, folder, variables, arguments.input, measured.threshold),
+            "curve": curve(rows),
+        }
     payload = record.accuracy(
         arguments.data.name,
-        "YOLO11n-pose, from scratch" + changes,
+        "YOLO11n-pose, from scratch" + "".join(f", {change}" for change in arguments.set),
         arguments.seed,
         arguments.minutes,
         arguments.input,
         float(rows[-1]["epoch"]),
         len(train) * float(rows[-1]["epoch"]) / float(rows[-1]["time"]),
-        values,
-        {
-            "batch_size": arguments.batch,
-            "threads": int(variables["OMP_NUM_THREADS"]),
-            "train": len(train),
-            "val": len(val),
-            "test": len(test),
-            "training_seconds": float(rows[-1]["time"]),
-            "score_threshold": threshold,
-            "sigmas": 0.05,
-            "packages": {name: versions[name] for name in (PACKAGE, "torch", "opencv-python-headless") if name in versions},
-        },
+        measured.values,
+        details,
     )
-    named = "".join(f"-{change.replace('=', '-').replace('.', '_')}" for change in arguments.set)
-    name = f"accuracy-{arguments.data.name}-yolo11n_pose-{arguments.input}px-{arguments.minutes:g}m-seed{arguments.seed}{named}"
-    print(record.write(name, payload, begun, arguments.results))
+    name = f"accuracy-{arguments.data.name}-yolo11n_pose-{arguments.input}px-{arguments.minutes:g}m-seed{arguments.seed}"
+    print(record.write(name + peers.named(arguments.set), payload, begun, arguments.results))
 
 
 if __name__ == "__main__":
