@@ -11,16 +11,60 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import statistics
 import sys
 import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import memory
+import peers
 import record
 
 import dekey
 from dekey.config import read_config
+from dekey.data import Dataset
+from dekey.runtime import Predictor
+
+# Enough for a steady median, few enough to be quick; the first are not counted.
+TIMED, WARM = 40, 3
+
+
+def curve(rows: Sequence[Mapping[str, str]]) -> list[list[float | None]]:
+    """Read from the log, round by round, the seconds until its held-out figures were known, box AP and median px."""
+
+    def number(row: Mapping[str, str], name: str) -> float | None:
+        value = float(row.get(name) or "nan")
+        return round(value, 4) if math.isfinite(value) else None
+
+    return [
+        [round(float(row["seconds"]) + (number(row, "val_seconds") or 0.0), 1)]
+        + [number(row, f"val_{name}") for name in ("box_AP", "median_px")]
+        for row in rows
+    ]
+
+
+def milliseconds(folder: Path, predictor: Predictor, test: Dataset) -> dict[str, float]:
+    """Time what finds objects by itself on single test images, from decoded pixels to objects, in torch and ONNX Runtime."""
+    if not predictor.manifest.finds_boxes:
+        return {}
+    from dekey.export import export_onnx
+    from dekey.models.checkpoint import load_torch_backend
+
+    pictures = [sample.read_image() for sample in test.subset(range(min(TIMED, len(test))))]
+    export_onnx(load_torch_backend(folder / "model.safetensors", "cpu"), folder / "model.onnx", pictures[:4])
+    times = {}
+    for name, path in (("torch", folder), ("ONNX Runtime", folder / "model.onnx")):
+        model, own = dekey.load(path), []
+        for picture in [*pictures[:WARM], *pictures]:
+            began = time.perf_counter()
+            model(picture)
+            own.append(1000 * (time.perf_counter() - began))
+        times[name] = round(statistics.median(own[WARM:]), 2)
+    return times
 
 
 def main() -> None:
@@ -45,7 +89,8 @@ def main() -> None:
     config = read_config(values, overrides=arguments.set)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary) / "run"
-        train(config, folder, say=lambda text: print(text, file=sys.stderr, flush=True))
+        with memory.PeakMemory() as peak:
+            train(config, folder, say=lambda text: print(text, file=sys.stderr, flush=True))
         with (folder / "log.csv").open() as stream:
             rows = list(csv.DictReader(stream))
         facts = json.loads((folder / "run.json").read_text())
@@ -53,6 +98,8 @@ def main() -> None:
         test = dekey.read(arguments.data / "test.json")
         # 0.05 for every keypoint: nobody has stated sigmas for these data, and the peers are measured with the same.
         values = dekey.evaluate(test, predictor, sigmas=0.05, normaliser="sqrt_box_area").values
+        held_out = json.loads((folder / "evaluation.json").read_text())["model"]["values"]
+        times = {} if arguments.tiles else milliseconds(folder, predictor, test)
     changes = [*arguments.set, *([f"tiles={arguments.tiles}"] if arguments.tiles else [])]
     payload = record.accuracy(
         arguments.data.name,
@@ -73,6 +120,10 @@ def main() -> None:
             "parameters": facts["parameters"],
             "waiting": statistics.median(float(row["waiting"]) for row in rows),
             "weights": facts["weights"],
+            "held_out": peers.held_out_figures(held_out, arguments.data, arguments.seed),
+            "peak_memory_mib": peak.mib,
+            "ms_per_image": times,
+            "curve": curve(rows),
         },
     )
     named = "".join(f"-{change.replace('=', '-').replace('.', '_')}" for change in changes)

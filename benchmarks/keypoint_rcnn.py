@@ -43,9 +43,10 @@ from dekey.data import VISIBLE, Dataset, Instances, geometry
 
 PROGRAM = Path(__file__).with_name("keypoint_rcnn_program.py")
 PACKAGES = ("torchvision", "numpy", "pillow")
+# By this an environment is known to be in order.
+MARK = "lib/python3.11/site-packages/torchvision/version.py"
 # Below this score the peer gives no answer: torchvision's own limit.
 WEAKEST = 0.05
-LOOKS = 10
 # Torchvision leaves objects out whose box is thinner, px of the file.
 THINNEST = 1.0
 
@@ -162,6 +163,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--lr", type=float, default=0.02, help="height of the learning rate")
     parser.add_argument("--clip", type=float, default=10.0, help="limit of the gradient's norm")
+    parser.add_argument("--looks", type=int, default=10, help="at the held-out images, evenly over the minutes")
     parser.add_argument("--seed", type=int, default=0, help="of the training; the held-out part is the same for all")
     parser.add_argument("--environment", type=Path, help="folder of the peer's environment; made there if it is missing")
     parser.add_argument("--results", type=Path, default=record.RESULTS, help="folder for the JSON")
@@ -186,7 +188,7 @@ def main() -> None:
         "seed": arguments.seed,
         "bf16": "avx512_bf16" in record.cpu_flags(),
         "threads": peers.threads(),
-        "looks": LOOKS,
+        "looks": arguments.looks,
         "classes": len(train.schema.classes),
         "keypoints": keypoint_count,
         # Torchvision's 100 would only cost time where an image never holds so many.
@@ -196,7 +198,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
         environment = (arguments.environment or folder / "environment").expanduser().resolve()
-        python = peers.make_environment(environment, "bin/python", PACKAGES)
+        peers.make_environment(environment, MARK, PACKAGES)
+        python = environment / "bin" / "python"
         for part, dataset in (("train", train), ("val", val), ("test", test)):
             (folder / f"{part}.json").write_text(json.dumps(records(dataset, part == "train")))
         limit = arguments.minutes * 60 + peers.SPARE_SECONDS
@@ -216,7 +219,7 @@ def main() -> None:
         found_test = from_records(answer["found"], test.sizes, keypoint_count)
         measured = peers.measure(val, looks[best], test, found_test, WEAKEST)
         sizes = (len(train), len(val), len(test))
-        about = peers.about(environment, ("torchvision", "torch"), measured, sizes)
+        about = peers.about(arguments.data, environment, ("torchvision", "torch"), measured, sizes)
     seconds = history["looks"][-1]["seconds"]
     payload = record.accuracy(
         arguments.data.name,

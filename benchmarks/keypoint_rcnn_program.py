@@ -31,6 +31,15 @@ DROPS = (36 / 46, 43 / 46)
 WARM_UP = 0.05
 
 
+class Predictor(KeypointRCNNPredictor):
+    """The peer's last layer, its maps laid out as the peer's loss takes them, which cannot view channels_last."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (R, C, 14, 14) of R regions to maps (R, K, 56, 56)."""
+        maps: Tensor = super().forward(features).contiguous()
+        return maps
+
+
 def build(task: dict[str, Any]) -> KeypointRCNN:
     """Build the network with random weights, every layer trained."""
     body = getattr(resnet, task["backbone"])(weights=None)
@@ -45,12 +54,12 @@ def build(task: dict[str, Any]) -> KeypointRCNN:
         box_batch_size_per_image=task["regions"],
         box_detections_per_img=task["most_found"],
         keypoint_head=KeypointRCNNHeads(backbone.out_channels, (channels,) * layers),
-        keypoint_predictor=KeypointRCNNPredictor(channels, task["keypoints"]),
+        keypoint_predictor=Predictor(channels, task["keypoints"]),
     )
     return model.to(memory_format=torch.channels_last)
 
 
-def read_part(path: Path, side: int) -> list[tuple[Tensor, Target, tuple[float, float]]]:
+def read_part(path: Path, side: int, keypoint_count: int) -> list[tuple[Tensor, Target, tuple[float, float]]]:
     """Read a split into memory: each image uint8 (3, H, W), its longest side `side`; its target in the pixels of that image.
 
     The third value is by how much x and y were multiplied.
@@ -63,7 +72,7 @@ def read_part(path: Path, side: int) -> list[tuple[Tensor, Target, tuple[float, 
         width, height = (max(round(length * scale), 1) for length in picture.size)
         factor = (width / picture.width, height / picture.height)
         pixels = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=None))
-        target = to_target(row)
+        target = to_target(row, keypoint_count)
         multiply = torch.tensor(factor)
         target["boxes"] *= multiply.repeat(2)
         target["keypoints"][..., :2] *= multiply
@@ -71,12 +80,13 @@ def read_part(path: Path, side: int) -> list[tuple[Tensor, Target, tuple[float, 
     return samples
 
 
-def to_target(row: dict[str, Any]) -> Target:
+def to_target(row: dict[str, Any], keypoint_count: int) -> Target:
     """Turn a record into tensors; an image without objects has none, of the right shapes."""
     return {
         "boxes": torch.tensor(row["boxes"], dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.tensor(row["labels"], dtype=torch.int64),
-        "keypoints": torch.tensor(row["keypoints"], dtype=torch.float32).reshape(len(row["boxes"]), -1, 3),
+        # Its class 0 is the background.
+        "labels": 1 + torch.tensor(row["labels"], dtype=torch.int64),
+        "keypoints": torch.tensor(row["keypoints"], dtype=torch.float32).reshape(-1, keypoint_count, 3),
     }
 
 
@@ -133,7 +143,7 @@ def train(task: dict[str, Any], folder: Path) -> None:
     """
     torch.manual_seed(task["seed"])
     random = np.random.default_rng(task["seed"])
-    samples, held_out = (read_part(folder / f"{part}.json", task["input"]) for part in ("train", "val"))
+    samples, held_out = (read_part(folder / f"{part}.json", task["input"], task["keypoints"]) for part in ("train", "val"))
     model = build(task)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     optimizer = torch.optim.SGD(model.parameters(), lr=task["lr"], momentum=0.9, weight_decay=1e-4)
@@ -182,7 +192,7 @@ def test(task: dict[str, Any], folder: Path) -> None:
     """Let the weights of the chosen look find the objects of the test split."""
     model = build(task)
     model.load_state_dict(torch.load(folder / f"weights_{task['look']}.pt", weights_only=True))
-    found, ms = ask(model, read_part(folder / "test.json", task["input"]), task)
+    found, ms = ask(model, read_part(folder / "test.json", task["input"], task["keypoints"]), task)
     write(folder / "found_test.json", {"found": found, "ms_per_image": ms})
 
 

@@ -128,7 +128,7 @@ class Measured:
 
     Attributes:
         threshold: score from which an object counts as found, chosen on the held-out images.
-        held_out: figures on the held-out images, as `held_out_figures` gives them.
+        held_out: `dekey.evaluate` on the held-out images.
         values: of `dekey.evaluate` on the test split.
     """
 
@@ -150,7 +150,7 @@ def measure(
     if "nme" not in values:
         reached = ", ".join(f"{name} {values[name]:.3f}" for name in ("AP", "box_AP") if name in values)
         raise SystemExit(f"no answer of the peer overlaps an object by half ({reached}); give it more minutes")
-    return Measured(threshold, held_out_figures(evaluated(val, found_val, threshold)), values)
+    return Measured(threshold, evaluated(val, found_val, threshold), values)
 
 
 def evaluated(dataset: Dataset, found: Sequence[Instances], threshold: float = 0.0) -> dict[str, float]:
@@ -160,10 +160,17 @@ def evaluated(dataset: Dataset, found: Sequence[Instances], threshold: float = 0
     ).values
 
 
-def held_out_figures(values: Mapping[str, float]) -> dict[str, float]:
-    """Take what the race compares from an evaluation on held-out images: their number, box AP, median px."""
-    found = {"images": float(values["images"])}
-    return found | {name: round(values[name], 4) for name in ("box_AP", "median_px") if name in values}
+def held_out_figures(values: Mapping[str, float], data: Path, seed: int) -> dict[str, Any]:
+    """Take what the race compares from an evaluation on held-out images, and say which images these were.
+
+    Args:
+        values: of `dekey.evaluate`.
+        data: folder of the data set.
+        seed: by which images are held out where it has no val.json.
+    """
+    part = "val.json" if (data / "val.json").is_file() else f"a part of train.json by seed {seed}"
+    figures = {name: round(values[name], 4) for name in ("box_AP", "median_px") if name in values}
+    return {"part": part, "images": int(values["images"]), **figures}
 
 
 def named(changes: Sequence[str]) -> str:
@@ -171,10 +178,11 @@ def named(changes: Sequence[str]) -> str:
     return "".join("-" + re.sub(r"[^\w.-]", "-", change.replace(".", "_")) for change in changes)
 
 
-def about(environment: Path, packages: Sequence[str], measured: Measured, sizes: Sequence[int]) -> dict[str, Any]:
+def about(data: Path, environment: Path, packages: Sequence[str], measured: Measured, sizes: Sequence[int]) -> dict[str, Any]:
     """Give the details that every peer's result carries.
 
     Args:
+        data: folder of the data set.
         environment: of the peer.
         packages: whose versions matter.
         measured: what it found.
@@ -185,7 +193,6 @@ def about(environment: Path, packages: Sequence[str], measured: Measured, sizes:
         "threads": threads(),
         "score_threshold": measured.threshold,
         "sigmas": SIGMA,
-        "held_out": measured.held_out,
-        "environment_mib": memory.folder_mib(environment),
+        "held_out": held_out_figures(measured.held_out, data, 0),
         "packages": versions(environment, packages),
     }

@@ -29,6 +29,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import memory
 import numpy as np
 import record
 import timm
@@ -243,7 +244,8 @@ def main() -> int:
         Crops(dekey.formats.read(arguments.data / part), arguments.input) for part in (arguments.train, arguments.test)
     )
     try:
-        trained = train(crops, recipe, arguments.minutes, sigma, arguments.seed)
+        with memory.PeakMemory() as peak:
+            trained = train(crops, recipe, arguments.minutes, sigma, arguments.seed)
     except KeyboardInterrupt:
         print("stopped; nothing is written, because a shorter run is another result", file=sys.stderr)
         return 130
@@ -255,6 +257,7 @@ def main() -> int:
         "bf16": trained.bf16,
         "waiting": round(trained.waiting, 3),
         "threads": torch.get_num_threads(),
+        "peak_memory_mib": peak.mib,
     }
     # Another split is another data set, another width another method: such rows must not be averaged.
     usual = (arguments.train, arguments.test) == ("train.json", "test.json")

@@ -8,6 +8,7 @@ from typing import Any
 
 import article_rows
 import detector_rows
+import race_rows
 
 Result = dict[str, Any]
 
@@ -267,11 +268,17 @@ def titled(make: Callable[[Result], tuple[str, Sequence[str], list[list[str]]]])
     return write
 
 
-GATHERED: dict[str, Callable[[Sequence[Result]], str]] = {"detection": detection}
+def race(results: Sequence[Result]) -> str:
+    """Make a row for each method of the race."""
+    return markdown(*race_rows.race(results), words=3)
+
+
+GATHERED: dict[str, Callable[[Sequence[Result]], str]] = {"detection": detection, "race": race}
 TABLES: dict[str, Callable[[Result], str]] = {
     "classification": classification,
     "decoders": decoders,
     "evaluate_speed": evaluate_speed,
+    "install_size": titled(race_rows.install_size),
     "keras_article": titled(article_rows.keras_article),
     "merged": titled(detector_rows.merged),
     "occlusion": titled(detector_rows.occlusion),

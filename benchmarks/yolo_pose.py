@@ -257,7 +257,7 @@ def main() -> None:
         details = {
             "batch_size": arguments.batch,
             "training_seconds": float(rows[-1]["time"]),
-            **peers.about(environment, (PACKAGE, "torch", "opencv-python-headless"), measured, sizes),
+            **peers.about(arguments.data, environment, (PACKAGE, "torch", "opencv-python-headless"), measured, sizes),
             "peak_memory_mib": peak,
             "ms_per_image": milliseconds(program, weights, folder, variables, arguments.input, measured.threshold),
             "curve": curve(rows),

@@ -49,7 +49,7 @@ def test_labels_written_and_read_are_found_without_an_error(script: ModuleType) 
     assert values["box_AP"] == 1
     assert values["found_share"] == 1
     assert values["p90_px"] < 1e-3
-    assert script.best_threshold(data.subset(range(8)), found[:8]) <= 0.9
+    assert script.peers.best_threshold(data.subset(range(8)), found[:8], script.WEAKEST) <= 0.9
     payload = script.record.accuracy("tubes", "peer", 0, 1, 320, 1, 1, values, {})
     assert payload["detection"]["box_AP"] == 1
 
