@@ -7,7 +7,7 @@ from typing import Any
 
 from detector_rows import number, percent
 
-HEAD = ("method", "input", "parameters", "epochs", "median px", "p90 px", "mean box IoU", "boxes with IoU ≥ 0.5")
+HEAD = ("method", "input", "parameters", "CPU s", "epochs", "median px", "p90 px", "mean box IoU", "boxes with IoU ≥ 0.5")
 
 
 def keras_article(result: dict[str, Any]) -> tuple[str, Sequence[str], list[list[str]]]:
@@ -24,7 +24,8 @@ def keras_article(result: dict[str, Any]) -> tuple[str, Sequence[str], list[list
                 row["method"],
                 "–" if size is None else f"{size[0]}²" if size[0] == size[1] else f"{size[1]}×{size[0]}",
                 "–" if row.get("parameters") is None else f"{row['parameters']:,}",
-                number(row.get("epochs"), 0),
+                number(row.get("cpu_seconds"), 0),
+                number(row.get("epochs"), 1),
                 number(row["median_px"]),
                 number(row["p90_px"]),
                 percent(row["box_iou"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +216,42 @@ def test_what_means_nothing_is_refused(heatmap: KerasModel, small_data: Path) ->
         heatmap.fit(other)
     with pytest.raises(DekeyError, match=r"no model\.safetensors"):
         model_of(small_data.parent)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            "backbone",
+            {"module": "keras.layers", "class_name": "TorchModuleWrapper", "config": {"module": "gASVAAAAAAAAAAAu"}},
+            "opened safely",
+        ),
+        ("manifest", "{}", "does not fit this dekey"),
+        ("normalisation", None, "description of a KerasModel"),
+    ],
+)
+def test_a_changed_file_is_refused(heatmap: KerasModel, tmp_path: Path, key: str, value: object, said: str) -> None:
+    heatmap.save(tmp_path / "good.keras")
+    with zipfile.ZipFile(tmp_path / "good.keras") as old, zipfile.ZipFile(tmp_path / "bad.keras", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                config["config"][key] = value
+                content = json.dumps(config).encode()
+            new.writestr(name, content)
+    with pytest.raises(DekeyError, match=said):
+        load_model(tmp_path / "bad.keras")
+
+
+def test_weights_of_another_network_are_refused(heatmap: KerasModel, small_data: Path, tmp_path: Path) -> None:
+    other = model_for(small_data, "heatmap", overrides=[*SMALL, "model.decoder=plain"])
+    heatmap.save(tmp_path / "one.keras")
+    other.save(tmp_path / "other.keras")
+    files = [zipfile.ZipFile(tmp_path / name) for name in ("one.keras", "other.keras")]
+    with files[0], files[1], zipfile.ZipFile(tmp_path / "bad.keras", "w") as new:
+        new.writestr("config.json", files[0].read("config.json"))
+        for name in ("metadata.json", "model.weights.h5"):
+            new.writestr(name, files[1].read(name))
+    with pytest.raises(DekeyError, match="do not fit its description"):
+        load_model(tmp_path / "bad.keras")
