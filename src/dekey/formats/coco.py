@@ -41,7 +41,8 @@ from dekey.formats.files import read_json
 from dekey.formats.pictures import written_names
 
 _HEAD_BYTES = 65_536
-_SIGNS = (b'"images"', b'"annotations"', b'"categories"')
+# Keys of which a file has one near its start or its end; categories alone are other tools' too.
+_SIGNS = ((b'"images"',), (b'"annotations"',), (b'"categories"', b'"image_id"'))
 # Records turned into text at a time when writing.
 _CHUNK = 4096
 # Digits kept after the point when writing; it takes off what adding and subtracting the half pixel leaves behind.
@@ -56,7 +57,9 @@ def recognises(path: Path) -> bool:
         head = stream.read(_HEAD_BYTES)
         stream.seek(max(path.stat().st_size - _HEAD_BYTES, 0))
         tail = stream.read()
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") and any(sign in head + tail for sign in _SIGNS)
+    if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        return False
+    return any(all(key in head + tail for key in keys) for keys in _SIGNS)
 
 
 def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Dataset:

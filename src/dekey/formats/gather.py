@@ -20,6 +20,9 @@ from dekey.errors import DekeyError
 from dekey.formats.pictures import picture_files
 from dekey.formats.triples import DOUBTS, lost, unknown_code, usable
 
+# From so many images on, their headers are read in threads.
+_MANY = 64
+
 
 @dataclass(frozen=True)
 class Images:
@@ -101,8 +104,10 @@ def place_images(
                 return problem("missing-image", f"{file} does not exist", names[index])
             return problem("broken-image", str(error).split(";")[0], names[index])
 
+    # A thread costs more to start than a few headers to read: `map` alone until there are many.
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as threads:
-        for index, answer in zip(unknown.tolist(), threads.map(size, unknown.tolist()), strict=True):
+        answers = (threads.map if len(unknown) >= _MANY else map)(size, unknown.tolist())
+        for index, answer in zip(unknown.tolist(), answers, strict=True):
             if isinstance(answer, Problem):
                 sound[index] = False
                 problems.append(answer)

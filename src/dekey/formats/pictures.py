@@ -12,6 +12,8 @@ from dekey.errors import DekeyError
 
 # How many images, spread over the file, are looked for before the folder is decided.
 _LOOKED_FOR = 32
+# Bytes of a name, and of a path with room for the folder, that Linux takes; shorter names are not measured.
+_LONGEST, _LONGEST_PATH, _SHORT = 255, 2048, 60
 
 
 def picture_files(annotations: Path, names: Sequence[str], images: Path | None) -> tuple[PictureFiles, dict[int, str]]:
@@ -35,7 +37,7 @@ def picture_files(annotations: Path, names: Sequence[str], images: Path | None) 
     folders = [annotations.parent, annotations.parent / "images"] if images is None else [images]
     refused: dict[int, str] = {}
     for index, name in enumerate(names):
-        if not name or ".." in name or ":" in name or "\0" in name or name[0] == "/":
+        if not name or ".." in name or ":" in name or "\0" in name or name[0] == "/" or len(name) > _SHORT:
             reason = _reason(name, images)
             if reason:
                 refused[index], checked[index] = reason, ""
@@ -77,6 +79,10 @@ def _reason(name: str, images: Path | None) -> str | None:
     """Say why a name must not be followed; None where it may."""
     if not name or "\0" in name:
         return "is empty or holds a zero byte"
+    if len(name) > _SHORT and any(len(part.encode("utf-8", "surrogatepass")) > _LONGEST for part in name.split("/")):
+        return "is longer than a file name can be"
+    if len(name) > _LONGEST_PATH:
+        return "is longer than a path can be"
     absolute = PurePosixPath(name).is_absolute() or bool(PureWindowsPath(name).drive)
     if not absolute and ".." not in PurePosixPath(name).parts:
         return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 _LOOKED_FOR: Final = 32
-_LONGEST: Final = 4096
 
 
 def likeliest(readings: Sequence[tuple[Path, Sequence[str]]]) -> tuple[Path, list[str]]:
@@ -25,6 +25,7 @@ def likeliest(readings: Sequence[tuple[Path, Sequence[str]]]) -> tuple[Path, lis
     counts = []
     for folder, names in readings:
         probes = [name.replace("\\", "/") for name in names[:: max(len(names) // _LOOKED_FOR, 1)]]
-        counts.append(sum((folder / name).is_file() for name in probes if name and "\0" not in name and len(name) < _LONGEST))
+        # os.path, because a name that is too long is no file there and an exception in pathlib.
+        counts.append(sum(os.path.isfile(folder / name) for name in probes if name))  # noqa: PTH113
     folder, names = readings[counts.index(max(counts))]
     return folder, [name.replace("\\", "/") for name in names]

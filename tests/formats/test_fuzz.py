@@ -1,0 +1,50 @@
+"""Whatever is done to a label file, reading it ends in a data set or in one sentence. benchmarks/fuzz_formats.py does more."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from dekey.formats import FORMATS
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import fuzz_formats
+import mutations
+
+FILES = 400
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[fuzz_formats.Seed]:
+    return fuzz_formats.own_seeds(tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.mark.parametrize("name", [name for name, known in FORMATS.items() if known.write is not None])
+def test_no_damage_makes_a_reader_fail(name: str, seeds: list[fuzz_formats.Seed]) -> None:
+    found = fuzz_formats.fuzz([each for each in seeds if each.format == name], FILES, seed=11)
+    assert found["files"] == FILES
+    assert found["findings"] == []
+
+
+def test_a_fault_would_be_found(seeds: list[fuzz_formats.Seed], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that lets an exception through is named, with the function it came from."""
+
+    def faulty(*_: object) -> None:
+        raise KeyError("images")
+
+    monkeypatch.setattr("dekey.formats.coco.build_dataset", faulty)
+    found = fuzz_formats.fuzz([each for each in seeds if each.format == "coco"], 50, seed=1)
+    assert any("KeyError" in each["what"] for each in found["findings"])
+
+
+@pytest.mark.parametrize("name", mutations.MUTATIONS)
+def test_a_mutation_is_the_same_for_the_same_seed_and_changes_something(name: str) -> None:
+    content = b'{"images": [{"id": 1, "file_name": "a.png"}],\n "a": [1, 2.5]}'
+    change = mutations.MUTATIONS[name]
+    results = [change(content, random.Random(seed)) for seed in range(20)]
+    assert results == [change(content, random.Random(seed)) for seed in range(20)]
+    assert any(result != content for result in results)
