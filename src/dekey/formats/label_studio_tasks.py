@@ -43,7 +43,8 @@ class Thing:
 def labelled_result(task: dict[str, Any], problems: list[Problem], keep: bool) -> list[dict[str, Any]] | None:
     """Give the results of the annotation that counts, None where the task is not labelled or nobody can tell."""
     given = task.get("annotations", task.get("completions")) or []
-    annotations = [each for each in given if isinstance(each, dict) and not each.get("was_cancelled")]
+    listed = given if isinstance(given, list) else []
+    annotations = [each for each in listed if isinstance(each, dict) and not each.get("was_cancelled")]
     truths = [each for each in annotations if each.get("ground_truth")]
     reference = image_reference(task)
     if len(truths) == 1:
