@@ -128,7 +128,8 @@ def attempt(seed: Seed, rng: random.Random) -> dict[str, Any] | None:
     except _TooLong:
         what = f"took longer than {SECONDS} s"
     except Exception as error:
-        last = [frame for frame in traceback.extract_tb(error.__traceback__) if "dekey" in frame.filename][-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        last = next((frame for frame in reversed(frames) if "dekey" in frame.filename), frames[-1])
         where = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
         what = f"{type(error).__name__} at {where}: {str(error)[:120]}"
     finally:

@@ -77,6 +77,7 @@ ERRORS: list[tuple[Callable[[Values], None], str, int, int]] = [
     (image(file_name="/etc/secret.png"), "unsafe-path", 2, 2),
     (image(file_name="C:\\secret.png"), "unsafe-path", 2, 2),
     (image(file_name="a\\..\\..\\secret.png"), "unsafe-path", 2, 2),
+    (image(file_name="a\ud800.png"), "unsafe-path", 2, 2),
     (image(file_name="a" * 300 + ".png"), "unsafe-path", 2, 2),
     (image(file_name="a/" * 1500 + "a.png"), "unsafe-path", 2, 2),
     (image(file_name=""), "unsafe-path", 2, 2),

@@ -110,8 +110,12 @@ def _used(dataset: Dataset, holds: frozenset[str]) -> dict[str, str]:
     boxed = np.isfinite(objects.boxes).all(axis=1)
     in_use = np.unique(objects.labels)
     sorted_names = _sorted_names(dataset)
-    kept_names = schema.keypoints if "keypoint_names" in holds else unnamed_keypoints(len(schema.keypoints))
-    derived, _ = mirror_from_names(kept_names)
+    # Names that no object uses go where a format lists only what objects have; then a pair may lack one of its two.
+    whole = "unused_names" in holds
+    columns = [index for index, used in enumerate(labelled.any(axis=0).tolist()) if used or whole]
+    rows = [index for index in range(len(schema.classes)) if whole or index in in_use]
+    names = schema.keypoints if "keypoint_names" in holds else unnamed_keypoints(len(schema.keypoints))
+    ids = dataset.category_ids or tuple(range(1, len(schema.classes) + 1))
     unused = [name for index, name in enumerate(schema.classes) if index not in in_use]
     unused += [name for name, any_labelled in zip(schema.keypoints, labelled.any(axis=0), strict=True) if not any_labelled]
     occluded = int((objects.visibility == OCCLUDED).sum())
@@ -160,7 +164,7 @@ def _used(dataset: Dataset, holds: frozenset[str]) -> dict[str, str]:
         ),
         "edges": (len(schema.edges), "{} lines between keypoints are left out"),
         "mirror": (
-            not _same(schema.mirror, derived),
+            not _derivable(schema.mirror, [names[index] for index in columns], columns),
             "which keypoints a left-right flip exchanges is left out",
         ),
         "sigmas": (schema.sigmas is not None, "the OKS sigmas are left out"),
@@ -170,7 +174,7 @@ def _used(dataset: Dataset, holds: frozenset[str]) -> dict[str, str]:
             "the numbers of the objects are made anew",
         ),
         "category_ids": (
-            dataset.category_ids is not None and not _counts_up(np.array(dataset.category_ids)),
+            not _counts_up(np.array([ids[row] for row in rows], dtype=np.int64)),
             "the numbers of the classes are made anew",
         ),
         "image_sizes": (len(dataset), "image sizes are left out, so that reading needs the images"),
@@ -188,8 +192,12 @@ def _counts_up(ids: NDArray[np.int64]) -> bool:
     return bool(np.array_equal(ids, np.arange(1, len(ids) + 1)))
 
 
-def _same(one: NDArray[np.int64] | None, other: NDArray[np.int64] | None) -> bool:
-    return (one is None and other is None) or (one is not None and other is not None and bool(np.array_equal(one, other)))
+def _derivable(mirror: NDArray[np.int64] | None, names: Sequence[str], columns: Sequence[int]) -> bool:
+    """Tell whether the names of the keypoints that are kept say the same of left and right as the schema does."""
+    derived, _ = mirror_from_names(names)
+    if mirror is None or derived is None:
+        return mirror is None and derived is None
+    return list(mirror[columns].tolist()) == [columns[partner] for partner in derived.tolist()]
 
 
 def _some(names: Sequence[str]) -> str:

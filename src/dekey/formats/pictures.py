@@ -37,7 +37,15 @@ def picture_files(annotations: Path, names: Sequence[str], images: Path | None) 
     folders = [annotations.parent, annotations.parent / "images"] if images is None else [images]
     refused: dict[int, str] = {}
     for index, name in enumerate(names):
-        if not name or ".." in name or ":" in name or "\0" in name or name[0] == "/" or len(name) > _SHORT:
+        if (
+            not name
+            or ".." in name
+            or ":" in name
+            or "\0" in name
+            or name[0] == "/"
+            or len(name) > _SHORT
+            or not name.isascii()
+        ):
             reason = _reason(name, images)
             if reason:
                 refused[index], checked[index] = reason, ""
@@ -79,7 +87,11 @@ def _reason(name: str, images: Path | None) -> str | None:
     """Say why a name must not be followed; None where it may."""
     if not name or "\0" in name:
         return "is empty or holds a zero byte"
-    if len(name) > _SHORT and any(len(part.encode("utf-8", "surrogatepass")) > _LONGEST for part in name.split("/")):
+    try:
+        longest = max(map(len, name.encode("utf-8").split(b"/")))
+    except UnicodeEncodeError:
+        return "holds half a character, which no file name can"
+    if longest > _LONGEST:
         return "is longer than a file name can be"
     if len(name) > _LONGEST_PATH:
         return "is longer than a path can be"
