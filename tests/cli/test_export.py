@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import dekey
-from dekey import export
 from dekey.cli import main
+from dekey.export import onnx as export
 
 
 @pytest.fixture

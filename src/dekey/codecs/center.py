@@ -229,10 +229,12 @@ class CenterCodec:
             The N best, by falling score: ``boxes`` (B, N, 4) and ``keypoints`` (B, N, K, 2) input px · ``scores`` (B, N) ·
             ``labels`` (B, N) · ``keypoint_scores`` (B, N, K) · ``visibility`` (B, N, K) probability.
         """
-        centers = torch.sigmoid(maps["center_heatmap"].float())
-        height, width = centers.shape[-2:]
+        # One tensor for all that has peaks: three small ones cost a runtime three times as many operations.
+        heatmaps = torch.sigmoid(torch.cat([maps[name].float() for name in _HEATMAPS], dim=1))
+        height, width = heatmaps.shape[-2:]
         area = height * width
-        scores, index = (centers * _peaks(centers)).flatten(1).topk(self.objects)
+        peaks = heatmaps * _peaks(heatmaps)
+        scores, index = peaks[:, : self.class_count].flatten(1).topk(self.objects)
         labels, cells = index.div(area, rounding_mode="floor"), index % area
         middles = torch.stack([cells % width, cells.div(width, rounding_mode="floor")], dim=-1).float() + 0.5
         read = torch.cat(
@@ -245,25 +247,32 @@ class CenterCodec:
         regressed = middles[:, :, None] + vectors.unflatten(-1, (count, 2))
         scale = 2 * halves.prod(-1).sqrt()
         guessed = torch.stack([centres - halves, centres + halves], dim=2)
-        corners, _ = self._match(torch.sigmoid(maps["corner_heatmap"].float()), guessed, scale)
+        # A corner is found as a keypoint is: the heatmap's peak that lies where the first guess points.
+        found, found_scores = self._match(
+            heatmaps[:, self.class_count :],
+            peaks[:, self.class_count :],
+            torch.cat([guessed, regressed], dim=2),
+            scale,
+        )
+        corners, keypoints = found[:, :, :2], found[:, :, 2:]
         # Two corners that contradict each other belong to no one box.
         upright = (corners[:, :, 1] > corners[:, :, 0]).all(-1)[..., None, None]
         corners = torch.where(upright, corners, guessed)
-        keypoints, keypoint_scores = self._match(torch.sigmoid(maps["keypoint_heatmap"].float()), regressed, scale)
         return {
             "boxes": corners.flatten(2) * self.stride,
             "scores": scores,
             "labels": labels,
             "keypoints": keypoints * self.stride,
-            "keypoint_scores": keypoint_scores,
+            "keypoint_scores": found_scores[:, :, 2:],
             "visibility": torch.sigmoid(seen),
         }
 
-    def _match(self, heatmap: Tensor, regressed: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    def _match(self, heatmap: Tensor, peaks: Tensor, regressed: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Give every keypoint of every object the heatmap's peak that lies where its vector points, else the vector's end.
 
         Args:
-            heatmap: (B, K, h, w) in [0, 1]; also that of corners.
+            heatmap: (B, K, h, w) in [0, 1]; corners count as keypoints here.
+            peaks: (B, K, h, w) the same, 0 where no peak is.
             regressed: (B, N, K, 2) cells.
             scale: (B, N) size of the objects, cells.
 
@@ -271,7 +280,7 @@ class CenterCodec:
             Places (B, N, K, 2) in cells and scores (B, N, K).
         """
         height, width = heatmap.shape[-2:]
-        heights, cells = (heatmap * _peaks(heatmap)).flatten(2).topk(self.objects)
+        heights, cells = peaks.flatten(2).topk(self.objects)
         places = self._refine(heatmap, cells)
         distances = ((regressed[:, :, :, None] - places[:, None]) ** 2).sum(-1)
         spread = 2 * (NEARNESS * scale.clamp(min=1.0)) ** 2
@@ -326,12 +335,16 @@ def _regions(boxes: Tensor, chosen: Tensor, height: int, width: int) -> Tensor:
 
 
 def _peaks(heatmap: Tensor) -> Tensor:
-    """Mark (…, h, w) with 1 the cells that are the highest of their 3×3 surroundings; of equal neighbours the first."""
-    height, width = heatmap.shape[-2:]
-    highest = (heatmap == functional.max_pool2d(heatmap, 3, 1, 1)).float()
-    order = torch.arange(height * width, 0, -1, device=heatmap.device, dtype=torch.float32).view(height, width)
-    ranks = highest * order
-    return highest * (ranks == functional.max_pool2d(ranks, 3, 1, 1)).float()
+    """Mark (…, h, w) with 1 the cells that are the highest of their 3×3 surroundings; of equal neighbours the first.
+
+    A cell is one that is higher than the four neighbours before it and not lower than the four behind it. Shifted maxima say
+    that in a tenth of the time that max-pooling takes in PyTorch on a CPU, and in less than it takes in OpenVINO.
+    """
+    padded = functional.pad(heatmap, (1, 1, 1, 1), value=-1.0)
+    rows = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
+    before = torch.maximum(rows[..., :-2, :], padded[..., 1:-1, :-2])
+    behind = torch.maximum(rows[..., 2:, :], padded[..., 1:-1, 2:])
+    return ((heatmap > before) & (heatmap >= behind)).float()
 
 
 def _vertex(profile: Tensor, step: int) -> Tensor:

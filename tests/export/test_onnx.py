@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import dekey
-from dekey import export
 from dekey.data.images import read_image
 from dekey.errors import DekeyError
 from dekey.export import PARITY_PX, Parity, compare, export_onnx
+from dekey.export import onnx as export
 from dekey.models.checkpoint import TorchBackend, load_torch_backend
 from dekey.runtime import OnnxBackend
 
