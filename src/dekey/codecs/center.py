@@ -229,7 +229,6 @@ class CenterCodec:
             The N best, by falling score: ``boxes`` (B, N, 4) and ``keypoints`` (B, N, K, 2) input px · ``scores`` (B, N) ·
             ``labels`` (B, N) · ``keypoint_scores`` (B, N, K) · ``visibility`` (B, N, K) probability.
         """
-        # One tensor for all that has peaks: three small ones cost a runtime three times as many operations.
         heatmaps = torch.sigmoid(torch.cat([maps[name].float() for name in _HEATMAPS], dim=1))
         height, width = heatmaps.shape[-2:]
         area = height * width
@@ -248,12 +247,8 @@ class CenterCodec:
         scale = 2 * halves.prod(-1).sqrt()
         guessed = torch.stack([centres - halves, centres + halves], dim=2)
         # A corner is found as a keypoint is: the heatmap's peak that lies where the first guess points.
-        found, found_scores = self._match(
-            heatmaps[:, self.class_count :],
-            peaks[:, self.class_count :],
-            torch.cat([guessed, regressed], dim=2),
-            scale,
-        )
+        heatmaps, peaks = heatmaps[:, self.class_count :], peaks[:, self.class_count :]
+        found, found_scores = self._match(heatmaps, peaks, torch.cat([guessed, regressed], dim=2), scale)
         corners, keypoints = found[:, :, :2], found[:, :, 2:]
         # Two corners that contradict each other belong to no one box.
         upright = (corners[:, :, 1] > corners[:, :, 0]).all(-1)[..., None, None]
@@ -337,8 +332,7 @@ def _regions(boxes: Tensor, chosen: Tensor, height: int, width: int) -> Tensor:
 def _peaks(heatmap: Tensor) -> Tensor:
     """Mark (…, h, w) with 1 the cells that are the highest of their 3×3 surroundings; of equal neighbours the first.
 
-    A cell is one that is higher than the four neighbours before it and not lower than the four behind it. Shifted maxima say
-    that in a tenth of the time that max-pooling takes in PyTorch on a CPU, and in less than it takes in OpenVINO.
+    Higher than the four before, no lower than the four behind: shifted maxima take PyTorch a tenth of the time of pooling.
     """
     padded = functional.pad(heatmap, (1, 1, 1, 1), value=-1.0)
     rows = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
