@@ -22,7 +22,7 @@ COMMANDS = {
     "convert": "write a label file in another format",
     "train": "train a model on a label file",
     "evaluate": "measure a model on labelled images",
-    "export": "write a trained model into one ONNX file",
+    "export": "write a trained model as a file that runs without torch",
     "predict": "find the keypoints of images",
     "label": "labels for classification pictures, by segmentation",
 }

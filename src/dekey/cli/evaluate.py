@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold", metavar="SCORE", type=float, help="score from which an object counts as found (default: the model's)"
     )
     parser.add_argument("--out", metavar="FILE", help="write the figures there (default: standard output)")
+    parser.add_argument("--runtime", metavar="NAME", default="auto", help="auto, onnx, openvino or torch (default: auto)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="crops or images at once (default: 16)")
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.normaliser is not None:
         check_normaliser(arguments.normaliser, dataset.schema)
     with Progress(f"loading {arguments.model}"):
-        predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size)
+        predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size, runtime=arguments.runtime)
     with Progress("predicting", total=len(dataset), unit="images") as progress:
         found = predictor.predict_dataset(dataset, progress.advance)
     manifest = predictor.manifest

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="no second look from close by, though the model was taught to")
     parser.add_argument("--out", metavar="FILE", help="write the JSON there (default: standard output)")
     parser.add_argument("--draw", metavar="DIR", help="also write each picture with its keypoints drawn in")
+    parser.add_argument("--runtime", metavar="NAME", default="auto", help="auto, onnx, openvino or torch (default: auto)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="images at once (default: 16)")
 
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     drawings = None if arguments.draw is None else drawing_folder(Path(arguments.draw), files)
     rows = {} if boxes is None else _box_rows(files, boxes)
     with Progress(f"loading {arguments.model}"):
-        predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size, **looks)
+        predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size, **looks, runtime=arguments.runtime)
     if boxes is not None and predictor.manifest.finds_boxes:
         raise DekeyError(f"found --boxes for {arguments.model}, which finds the objects by itself; leave them out")
     if boxes is None and predictor.manifest.region == "box":

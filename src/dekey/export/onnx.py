@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from dekey.errors import DekeyError
 from dekey.files import replacing
 from dekey.models.checkpoint import TorchBackend
-from dekey.runtime.backends import INPUT, OUTPUTS, Arrays, OnnxBackend
+from dekey.runtime.backends import INPUT, OUTPUTS, Arrays, Backend, OnnxBackend
+from dekey.runtime.manifest import Manifest
 
 # A keypoint of the exported file may lie this far from PyTorch's, in pixels of the network's input.
 PARITY_PX = 0.05
@@ -80,24 +81,32 @@ def export_onnx(backend: TorchBackend, path: str | os.PathLike[str], pictures: S
         raise DekeyError("found no picture for the parity check, expected at least one; name some with --images")
     target = Path(path)
     with replacing(target) as temporary:
-        _write_graph(backend, temporary)
+        write_graph(backend.model, backend.manifest, temporary, backend.device)
         parity = compare(backend, OnnxBackend(temporary), pictures)
-        # Written so that a NaN fails.
-        if not (parity.largest_px <= PARITY_PX and parity.largest_score <= PARITY_SCORE):
-            raise DekeyError(
-                f"the exported graph moves a keypoint by {parity.largest_px:.3f} px and a score by {parity.largest_score:.1e}, "
-                f"allowed are {PARITY_PX} px and {PARITY_SCORE}; nothing was written, please report this with the "
-                "backbone's name"
-            )
+        check_parity(parity)
     return parity
 
 
-def _write_graph(backend: TorchBackend, path: Path) -> None:
-    import onnx
+def check_parity(parity: Parity) -> None:
+    """Refuse a graph that answers otherwise than its model.
 
-    height, width = backend.manifest.input_size
-    graph = _DetectGraph(backend.model).eval()
-    example = torch.zeros(2, height, width, 3, dtype=torch.uint8, device=backend.device)
+    Raises:
+        DekeyError: if a keypoint lies further away than `PARITY_PX`, or a score differs by more than `PARITY_SCORE`.
+    """
+    # Written so that a NaN fails.
+    if not (parity.largest_px <= PARITY_PX and parity.largest_score <= PARITY_SCORE):
+        raise DekeyError(
+            f"the exported graph moves a keypoint by {parity.largest_px:.3f} px and a score by {parity.largest_score:.1e}, "
+            f"allowed are {PARITY_PX} px and {PARITY_SCORE}; nothing was written, please report this with the "
+            "backbone's name"
+        )
+
+
+def write_graph(model: nn.Module, manifest: Manifest, path: Path, device: torch.device) -> None:
+    """Write the detect graph of a model with its manifest, unproven."""
+    height, width = manifest.input_size
+    graph = _DetectGraph(model).eval()
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8, device=device)
     with _quiet():
         # The tracing exporter takes 2 s where torch.export takes a minute and more on two cores, and ONNX Runtime makes
         # the same graph of both; decode holds no data-dependent branch that tracing could lose.
@@ -111,13 +120,20 @@ def _write_graph(backend: TorchBackend, path: Path) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
+    write_metadata(path, manifest)
+
+
+def write_metadata(path: Path, manifest: Manifest) -> None:
+    """Put the manifest into an ONNX file, in place of what metadata it had."""
+    import onnx
+
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, backend.manifest.to_metadata())
+    onnx.helper.set_model_props(model, manifest.to_metadata())
     onnx.checker.check_model(model)
     onnx.save_model(model, os.fspath(path))
 
 
-def compare(backend: TorchBackend, exported: OnnxBackend, pictures: Sequence[NDArray[np.uint8]]) -> Parity:
+def compare(backend: TorchBackend, exported: Backend, pictures: Sequence[NDArray[np.uint8]]) -> Parity:
     """Run both over pictures and measure the largest differences; one that is no number makes the answer NaN.
 
     Answers of a detector are compared with the nearest one of the same class: objects of nearly equal score may change places,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dekey.errors import DekeyError
 from dekey.runtime.manifest import Manifest
+from dekey.runtime.threads import chosen_threads, usable_cores
 
+Mode = Literal["latency", "throughput"]
 Arrays = dict[str, NDArray[Any]]
 
 INPUT = "images"
@@ -35,14 +37,20 @@ class OnnxBackend:
     Args:
         path: file that `dekey export` wrote.
         device: "auto" and "cpu" run on the CPU, "cuda" asks for CUDA.
-        threads: threads for one call; the number of physical cores where None.
+        threads: cores to use; as many as the process has where None.
+        mode: "latency" answers one call as fast as it can, "throughput" serves `callers` calls at once, a thread each.
+
+    Attributes:
+        callers: how many threads may usefully call `run` at the same time.
 
     Raises:
         DekeyError: if the file is missing, no ONNX, carries no manifest or one that does not fit its graph, or the
             device cannot be had.
     """
 
-    def __init__(self, path: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], device: str = "auto", threads: int | None = None, mode: Mode = "latency"
+    ) -> None:
         import onnxruntime
 
         if not Path(path).is_file():
@@ -52,8 +60,15 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         # 4 is fatal: whatever ONNX Runtime cannot do it also raises, and that is told once.
         options.log_severity_level = 4
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        asked = chosen_threads(threads)
+        self.callers = 1
+        if mode == "throughput" and not device.startswith("cuda"):
+            self.callers = asked or usable_cores()
+            # A call then runs in the thread that makes it: none waits spinning for the others and takes their cores.
+            asked = 1
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if asked is not None:
+            options.intra_op_num_threads = asked
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
@@ -74,22 +89,31 @@ class OnnxBackend:
 
 
 def _check_graph(session: Any, manifest: Manifest, path: str) -> None:
-    """Check that the graph takes and gives what the manifest says.
+    inputs = {one.name: (one.type, one.shape[1:]) for one in session.get_inputs()}
+    check_shapes(inputs, {one.name: one.shape for one in session.get_outputs()}, manifest, path)
+
+
+def check_shapes(inputs: dict[str, Any], outputs: dict[str, Any], manifest: Manifest, path: str) -> None:
+    """Check that a graph takes and gives what the manifest says.
+
+    Args:
+        inputs: type, as ONNX names it, and shape without the batch of each input.
+        outputs: shape of each output; a length that is no integer is open.
+        manifest: what the file says.
+        path: the file.
 
     Raises:
         DekeyError: if it does not.
     """
-    inputs = {one.name: (one.type, one.shape[1:]) for one in session.get_inputs()}
     expected = {INPUT: ("tensor(uint8)", [*manifest.input_size, 3])}
-    shapes = {one.name: one.shape for one in session.get_outputs()}
     keypoints = len(manifest.schema_found.keypoints)
-    shape = shapes.get("keypoints", ())
+    shape = outputs.get("keypoints", ())
     # An exporter may leave a length open, which is then a name; a stated one must fit.
     fits = len(shape) == 4 and all(
         not isinstance(length, int) or length == stated
         for length, stated in zip(shape[1:3], (manifest.objects, keypoints), strict=True)
     )
-    if inputs != expected or not shapes.keys() >= set(OUTPUTS) or not fits:
+    if inputs != expected or not outputs.keys() >= set(OUTPUTS) or not fits:
         height, width = manifest.input_size
         raise DekeyError(
             f"the graph in {path} does not fit its manifest (uint8 {INPUT} of {width}x{height} px in, {manifest.objects} "

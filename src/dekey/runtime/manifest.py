@@ -44,6 +44,8 @@ class Manifest(BaseModel):
         metrics: figures on the data held out during training.
         origin: where the weights started, with what data and versions they were trained.
         licence: licence of the weights as stated by who trained them.
+        precision: what the file was exported and measured for: bf16 is computed where the processor has it, int8 is in the
+            graph itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -67,6 +69,7 @@ class Manifest(BaseModel):
     metrics: dict[str, float] = {}
     origin: dict[str, str] = {}
     licence: str = "not stated"
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
 
     @model_validator(mode="after")
     def _crops_hold_one_object(self) -> Manifest:

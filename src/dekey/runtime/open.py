@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from dekey.errors import DekeyError
-from dekey.runtime.backends import OnnxBackend
+from dekey.errors import DekeyError, nearest
+from dekey.runtime.backends import Backend, Mode, OnnxBackend
 from dekey.runtime.predictor import Predictor
+
+Runtime = Literal["auto", "onnx", "openvino", "torch"]
+RUNTIMES = ("auto", "onnx", "openvino", "torch")
 
 
 def load(
@@ -21,8 +25,11 @@ def load(
     overlap: float = 0.2,
     scales: Sequence[float] = (),
     once: bool = False,
+    runtime: Runtime = "auto",
+    threads: int | None = None,
+    mode: Mode = "latency",
 ) -> Predictor:
-    """Open a model: an exported ``.onnx`` file, a run folder, its ``model.safetensors``, or a ``.keras`` file of dekey.keras.
+    """Open a model: an exported ``.onnx`` or ``.xml`` file, a run folder, its ``model.safetensors``, or a ``.keras`` file.
 
     Args:
         path: what to open.
@@ -33,22 +40,55 @@ def load(
         overlap: share of a tile's side by which neighbours overlap.
         scales: how many times as large as when fitted into the input a detector is shown the image.
         once: look only once, even if the model was taught to look at each object again from close by.
+        runtime: "onnx" (ONNX Runtime), "openvino" or "torch"; by the kind of file where "auto". An .onnx file runs in OpenVINO
+            too; a run folder in torch alone.
+        threads: cores to use; as many as the process has where None. Not for torch, whose threads are the process's.
+        mode: "latency" answers one call as fast as it can, "throughput" serves calls of several
+            threads at once, as many as the backend's `callers`.
 
     Raises:
         DekeyError: if the path is none of these, the device cannot be had, or threshold, tiles, overlap or
             scales are out of range or do not apply.
     """
+    backend = open_backend(path, device, runtime, threads, mode)
+    return Predictor(backend, batch_size, threshold, tiles, overlap, scales, once)
+
+
+def open_backend(
+    path: str | os.PathLike[str],
+    device: str = "auto",
+    runtime: Runtime = "auto",
+    threads: int | None = None,
+    mode: Mode = "latency",
+) -> Backend:
+    """Open what runs a model, see `load`."""
+    if runtime not in RUNTIMES:
+        raise DekeyError(f"there is no runtime '{runtime}'{nearest(runtime, RUNTIMES)}, expected one of {', '.join(RUNTIMES)}")
     source = Path(path)
-    if source.suffix.lower() == ".onnx":
-        return Predictor(OnnxBackend(source, device), batch_size, threshold, tiles, overlap, scales, once)
-    if source.suffix.lower() == ".keras":
+    suffix = source.suffix.lower()
+    if (suffix == ".xml" and runtime in ("auto", "openvino")) or (suffix == ".onnx" and runtime == "openvino"):
+        if device not in ("auto", "cpu"):
+            raise DekeyError(f"device '{device}' was asked for, but OpenVINO runs on the CPU here; use --runtime onnx")
+        from dekey.runtime.openvino import OpenvinoBackend
+
+        return OpenvinoBackend(source, threads=threads, mode=mode)
+    if suffix == ".onnx" and runtime in ("auto", "onnx"):
+        return OnnxBackend(source, device, threads, mode)
+    if suffix in (".onnx", ".xml"):
+        fitting = "onnx or openvino" if suffix == ".onnx" else "openvino"
+        raise DekeyError(f"found runtime {runtime} for {path}, expected {fitting}; a run folder is what torch opens")
+    if suffix == ".keras" and runtime in ("auto", "torch"):
         from dekey.keras.serve import backend_of, load_model
 
-        return Predictor(backend_of(load_model(source), device), batch_size, threshold, tiles, overlap, scales, once)
+        return backend_of(load_model(source), device)
     weights = source / "model.safetensors" if source.is_dir() else source
     if weights.suffix != ".safetensors" or not weights.is_file():
         what = "a folder without model.safetensors" if source.is_dir() else "no model file" if source.exists() else "missing"
-        raise DekeyError(f"model {path} is {what}, expected an .onnx file or the folder of a finished `dekey train`")
+        raise DekeyError(
+            f"model {path} is {what}, expected an .onnx file, an .xml file or the folder of a finished `dekey train`"
+        )
+    if runtime not in ("auto", "torch"):
+        raise DekeyError(f"found runtime {runtime} for {path}, which is not exported; `dekey export` writes the file for it")
     from dekey.models.checkpoint import load_torch_backend
 
-    return Predictor(load_torch_backend(weights, device), batch_size, threshold, tiles, overlap, scales, once)
+    return load_torch_backend(weights, device)

@@ -291,15 +291,28 @@ def _now_and_then(text: str, say: Say) -> Callable[[int, int], None]:
     return progress
 
 
+def material_of(path: Path) -> tuple[Config, Material]:
+    """Give the configuration at `path`, as a run resolved it, and the data it names.
+
+    Raises:
+        DekeyError: if the configuration or the data cannot be read.
+    """
+    config = read_config(path=path)
+    return config, prepare(config, "cpu", lambda text: None)
+
+
 def held_out_crops(path: Path, most: int) -> Iterator[NDArray[np.uint8]]:
     """Give up to `most` network inputs (H, W, 3) of the held-out images of the run whose configuration lies at `path`.
 
     Raises:
         DekeyError: if the configuration or the data it names cannot be read.
     """
-    config = read_config(path=path)
-    material = prepare(config, "cpu", lambda text: None)
-    views = material.views_of(material.held_out, config.data.padding)
+    config, material = material_of(path)
+    yield from crops_of(material.views_of(material.held_out, config.data.padding), most)
+
+
+def crops_of(views: Views, most: int) -> Iterator[NDArray[np.uint8]]:
+    """Give up to `most` network inputs (H, W, 3), spread evenly over the views, as they are."""
     rng = np.random.default_rng(0)
-    for index in range(min(most, len(views))):
-        yield views.draw(index, Augment(), rng)[0]
+    for index in np.unique(np.linspace(0, len(views) - 1, min(most, len(views))).round().astype(int)):
+        yield views.draw(int(index), Augment(), rng)[0]
