@@ -198,7 +198,8 @@ def _box_rows(files: Sequence[Path], boxes: Dataset) -> dict[Path, int]:
     by_path: dict[Path, int] = {}
     by_name: dict[str, list[int]] = {}
     for index, picture in enumerate(boxes.pictures):
-        assert isinstance(picture, Path)
+        if not isinstance(picture, Path):
+            raise DekeyError(f"{boxes.picture_name(index)} of the boxes has no file, and boxes are found by the names of files")
         by_path[picture.absolute()] = index
         by_name.setdefault(picture.name, []).append(index)
     rows = {}

@@ -10,12 +10,13 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from dekey.data.frames import Frame
 from dekey.data.images import read_image
 from dekey.data.instances import Instances
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 
-Picture = Path | NDArray[np.uint8]
+Picture = Path | NDArray[np.uint8] | Frame
 
 
 class PictureFiles(Sequence[Path]):
@@ -81,7 +82,7 @@ class Sample:
     """An image with its instances; the pixels are read when asked for.
 
     Attributes:
-        picture: path of the image file, or the image itself as (H, W, 3) uint8 RGB.
+        picture: path of the image file, the image itself as (H, W, 3) uint8 RGB, or a frame of a video or package.
         size: (H, W) px as the annotation file states it.
         instances: the N annotated objects, in the image's continuous frame.
         image_id: id of the image in its file.
@@ -97,7 +98,7 @@ class Sample:
     @property
     def name(self) -> str:
         """File name of the image, or its id where it has no file."""
-        return self.picture.name if isinstance(self.picture, Path) else f"image {self.image_id}"
+        return self.picture.name if isinstance(self.picture, Path | Frame) else f"image {self.image_id}"
 
     def read_image(self) -> NDArray[np.uint8]:
         """Decode the image to (H, W, 3) uint8 RGB.
@@ -105,7 +106,10 @@ class Sample:
         Raises:
             DekeyError: if the file is missing or broken, or its size is not the annotated one.
         """
-        image = read_image(self.picture) if isinstance(self.picture, Path) else self.picture
+        if isinstance(self.picture, Frame):
+            image = self.picture.read()
+        else:
+            image = read_image(self.picture) if isinstance(self.picture, Path) else self.picture
         if image.shape[:2] != self.size:
             height, width = image.shape[:2]
             raise DekeyError(
@@ -123,7 +127,7 @@ class Dataset:
 
     Attributes:
         schema: what can be found.
-        pictures: S paths or arrays; `PictureFiles` where they come from an annotation file.
+        pictures: S paths, arrays or frames; `PictureFiles` where they come from an annotation file.
         sizes: (S, 2) int64 H, W px.
         instances: all M objects of all images, in image order.
         starts: (S + 1,) int64; the objects of image i are ``instances[starts[i]:starts[i + 1]]``.
@@ -200,7 +204,7 @@ class Dataset:
         if isinstance(self.pictures, PictureFiles):
             return self.pictures.names[index]
         picture = self.pictures[index]
-        return picture.name if isinstance(picture, Path) else f"image {self.image_ids[index]}"
+        return picture.name if isinstance(picture, Path | Frame) else f"image {self.image_ids[index]}"
 
     def image_of_instance(self) -> NDArray[np.int64]:
         """Give (M,) int64: the position of each object's image."""

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dekey.data.dataset import Dataset, Problem
+from dekey.data.frames import Frame
 from dekey.data.images import image_size, read_image
 from dekey.data.problem_kinds import problem
 from dekey.errors import DekeyError
@@ -28,7 +29,13 @@ def picture_problems(dataset: Dataset, *, decode: bool, progress: Callable[[int,
     def check(index: int) -> Problem | None:
         picture, name = dataset.pictures[index], dataset.picture_name(index)
         height, width = dataset.sizes[index].tolist()
-        if not isinstance(picture, Path):
+        if isinstance(picture, Frame):
+            # Without decoding, its size is what the file that holds it says, which is where the reader took it from.
+            try:
+                found = picture.read().shape[:2] if decode else (height, width)
+            except DekeyError as error:
+                return problem("broken-image", str(error).split(";")[0], name)
+        elif not isinstance(picture, Path):
             found = picture.shape[0], picture.shape[1]
         elif not picture.is_file():
             return problem("missing-image", f"{picture} does not exist", name)

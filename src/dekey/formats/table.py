@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dekey.formats import coco, csv_table, cvat, deeplabcut, dlib, label_studio, labelme, mpii, pts, tps, yolo
+from dekey.formats import coco, csv_table, cvat, deeplabcut, dlib, label_studio, labelme, mpii, pts, sleap, tps, yolo
 from dekey.formats.base import Format
 from dekey.formats.losses import ALL
 
@@ -55,6 +55,7 @@ FORMATS: Final[dict[str, Format]] = {
     "label_studio": Format(
         "Label Studio JSON", label_studio.recognises, label_studio.read, label_studio.write, label_studio.HOLDS, ".json"
     ),
+    "sleap": Format("SLEAP", sleap.recognises, sleap.read, sleap.write, sleap.HOLDS, ".slp", extra="formats"),
     "yolo": Format("Ultralytics YOLO-pose", yolo.recognises, yolo.read, yolo.write, _YOLO, ""),
     "csv": Format("CSV table", csv_table.recognises, csv_table.read, csv_table.write, _CSV, ".csv"),
     "dlib": Format("dlib imglab XML", dlib.recognises, dlib.read, dlib.write, _DLIB, ".xml"),
