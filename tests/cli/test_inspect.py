@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def test_json_holds_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str
     found = json.loads(capsys.readouterr().out)
     assert (found["errors"], found["warnings"], found["images"], found["objects"]) == (11, 1, 1, 10)
     assert [each["annotation_id"] for each in found["problems"] if each["kind"] == "empty-box"] == list(range(10))
-    assert {"kind", "severity", "message", "advice", "image", "annotation_id"} == set(found["problems"][0])
+    own = {"kind", "severity", "message", "advice", "image", "annotation_id", "doubt", "keypoints", "expected", "other"}
+    assert own == set(found["problems"][0])
     assert found["schema"]["mirror"] is None
     assert found["schema"]["mirror_note"]
 
@@ -99,3 +101,33 @@ def test_the_page_lists_every_kind_as_the_table_says() -> None:
     page = (DOCS / "commands" / "inspect.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([a-z][a-z-]*)` \| (.*) \|$", page, flags=re.MULTILINE))
     assert rows == {name: f"{kind.severity} | {kind.meaning} | {kind.advice}" for name, kind in KINDS.items()}
+
+
+def test_an_image_of_both_parts_is_told_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = json.loads(path("test").read_text())
+    name = values["images"][0]["file_name"]
+    (tmp_path / "val.json").write_text(json.dumps(values))
+    shutil.copytree(path("test").parent / "images", tmp_path / "images")
+    page = tmp_path / "page.html"
+    arguments = [str(path("test")), "--against", str(tmp_path / "val.json"), "--report", str(page), "--json"]
+    assert run(*arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    leaks = [each for each in found["problems"] if each["kind"] == "leaked-image"]
+    assert len(leaks) == 23
+    assert {each["doubt"] for each in leaks} == {1.0}
+    assert f"{tmp_path / 'val.json'}: {name}" in {each["other"] for each in leaks}
+    assert found["shape"]["glue_tube"].startswith("not compared")
+    text = page.read_text()
+    assert text.count("<img") == 46
+    assert "leaked-image · 23" in text
+
+
+def test_quick_compares_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(str(path("test")), "--quick") == 0
+    shown = capsys.readouterr()
+    assert "comparing" not in shown.err
+    assert "Comparison" not in shown.out
+    with pytest.raises(DekeyError, match="--quick with --against"):
+        run(str(path("test")), "--quick", "--against", str(path("train")))
+    with pytest.raises(DekeyError, match=r"--report .* does not exist"):
+        run(str(path("test")), "--report", str(tmp_path / "gone" / "page.html"))

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dekey.cli.console import Progress, printable
+from dekey.cli.output import check_target
+from dekey.errors import DekeyError
 
 if TYPE_CHECKING:
     from dekey.data import Dataset, Problem
+    from dekey.data.doubts import Doubts
 
-HELP = "Show what an annotation file holds - schema, counts, sizes - and every problem in it; exit code 1 if there are errors."
+HELP = (
+    "Show what an annotation file holds - schema, counts, sizes - every problem in it and what is doubtful: exchanged sides, "
+    "misplaced keypoints, near-duplicate images; exit code 1 if there are errors."
+)
 
 # Problems of a kind that the text shows; --json shows all.
 _SHOWN = 5
@@ -27,30 +34,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="annotation file")
     parser.add_argument("--images", metavar="DIR", help="folder where the image names start (default: beside FILE)")
     parser.add_argument("--format", metavar="NAME", help="format of the file (default: recognised by its content)")
+    parser.add_argument("--against", metavar="FILE", nargs="+", default=[], help="other parts, where no image may come again")
+    parser.add_argument("--report", metavar="PAGE", help="write an HTML page with a picture of each finding")
+    parser.add_argument("--quick", action="store_true", help="leave out what compares objects and images with each other")
     parser.add_argument("--decode", action="store_true", help="decode every image whole, not only its header")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Inspect the file; 1 if it has errors, else 0."""
+    from dekey.data.doubts import Doubts, find_doubts
     from dekey.data.problems import find_problems
     from dekey.data.summary import summarise
     from dekey.formats import FORMATS, read, recognise
 
+    check_target(arguments.report, "--report")
+    if arguments.quick and arguments.against:
+        raise DekeyError("found --quick with --against, which takes the comparison that --quick leaves out; leave one out")
     path = Path(arguments.file)
     name = arguments.format or recognise(path)
     with Progress(f"reading {path.name}"):
         dataset = read(path, format=name, images=arguments.images, problems="keep")
+        others = [(str(other), read(other, images=arguments.images, problems="keep")) for other in arguments.against]
     what = "decoding images" if arguments.decode else "reading image headers"
     with Progress(what, total=len(dataset), unit="images") as progress:
-        done = 0
-
-        def advance(now: int, total: int) -> None:
-            nonlocal done
-            progress.advance(now - done)
-            done = now
-
+        advance = _Advance(progress)
         problems = find_problems(dataset, images="decode" if arguments.decode else True, progress=advance)
+    doubts = Doubts([], {}) if arguments.quick else _compared(find_doubts, dataset, others)
+    problems += doubts.problems
     errors = sum(each.severity == "error" for each in problems)
     summary = summarise(dataset)
     if arguments.json:
@@ -61,14 +72,64 @@ def run(arguments: argparse.Namespace) -> int:
             **summary,
             "errors": errors,
             "warnings": len(problems) - errors,
+            **doubts.facts,
             "problems": [asdict(each) for each in problems],
         }
         print(json.dumps(whole, indent=2))
     else:
         lines = [f"{path} · {FORMATS[name].title}", *_schema_lines(dataset), *_count_lines(summary)]
-        for line in [*lines, *_keypoint_lines(summary["keypoints"]), *_problem_lines(problems, errors)]:
+        for line in [*lines, *_keypoint_lines(summary["keypoints"]), *_fact_lines(doubts.facts)]:
             print(printable(line))
+        for line in _problem_lines(problems, errors):
+            print(printable(line))
+    if arguments.report:
+        from dekey.report.doubts import write_doubts
+
+        with Progress(f"drawing {arguments.report}") as progress:
+            facts = [line.strip() for line in _fact_lines(doubts.facts)[2:]]
+            write_doubts(arguments.report, path.name, dataset, problems, facts, others=dict(others))
     return 1 if errors else 0
+
+
+class _Advance:
+    """Turns (done, total) into the steps of a Progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._done = progress, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self._progress.advance(done - self._done)
+        self._done = done
+
+
+def _compared(find_doubts: Callable[..., Doubts], dataset: Dataset, others: Sequence[tuple[str, Dataset]]) -> Doubts:
+    """Run the comparisons, each kind with a progress of its own."""
+    with ExitStack() as stack:
+        current: list[tuple[str, _Advance]] = []
+
+        def advance(text: str, done: int, total: int) -> None:
+            if not current or current[0][0] != text:
+                stack.close()
+                current[:] = [(text, _Advance(stack.enter_context(Progress(text, total=total))))]
+            current[0][1](done, total)
+
+        return find_doubts(dataset, others, progress=advance)
+
+
+def _fact_lines(facts: dict[str, Any]) -> list[str]:
+    if not facts:
+        return []
+    lines = ["", "Comparison"]
+    lines += [_row("shape", f"{name}: {text}") for name, text in list(facts["shape"].items())[:8]]
+    noise = facts["label_noise"]
+    if "shape" in noise and noise["shape"]["px"] is not None:
+        text = f"at most {noise['shape']['px']:.2g} px a coordinate (a keypoint against the others of its object)"
+        lines.append(_row("label noise", text))
+    if "frames" in noise:
+        pairs = f"{noise['frames']['pairs']} pairs in images that look the same"
+        text = f"at most {noise['frames']['px']:.2g} px a coordinate ({pairs})"
+        lines.append(_row("label noise", text))
+    return lines
 
 
 def _schema_lines(dataset: Dataset) -> list[str]:
@@ -163,7 +224,8 @@ def _problem_lines(problems: Sequence[Problem], errors: int) -> list[str]:
         for each in members[:_SHOWN]:
             where = [each.image or "", f"annotation {each.annotation_id}" if each.annotation_id is not None else ""]
             place = ", ".join(part for part in where if part)
-            lines.append(f"      {place + ': ' if place else ''}{each.message}")
+            doubt = "" if each.doubt is None else f"doubt {each.doubt:.2f} · "
+            lines.append(f"      {doubt}{place + ': ' if place else ''}{each.message}")
         if len(members) > _SHOWN:
             lines.append(f"      … and {len(members) - _SHOWN:,} more (--json lists all)")
     return lines

@@ -17,7 +17,7 @@ def write_output(text: str, out: str | None) -> None:
     write_text(Path(out), text + "\n")
 
 
-def check_target(out: str | None) -> None:
+def check_target(out: str | None, option: str = "--out") -> None:
     """Refuse a place that cannot be written to before any work is done.
 
     Raises:
@@ -27,11 +27,11 @@ def check_target(out: str | None) -> None:
         return
     target = Path(out)
     if target.is_dir():
-        raise DekeyError(f"--out {out} is a folder, expected the name of a file")
+        raise DekeyError(f"{option} {out} is a folder, expected the name of a file")
     if not target.absolute().parent.is_dir():
-        raise DekeyError(f"--out {out} lies in a folder that does not exist; make the folder first")
+        raise DekeyError(f"{option} {out} lies in a folder that does not exist; make the folder first")
     if not os.access(target.absolute().parent, os.W_OK):
-        raise DekeyError(f"--out {out} lies in a folder that cannot be written to; name another one")
+        raise DekeyError(f"{option} {out} lies in a folder that cannot be written to; name another one")
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -59,6 +59,10 @@ class Problem:
         advice: what to do about it.
         image: name of the picture, where one is concerned.
         annotation_id: id of the annotation, where one is concerned.
+        doubt: of findings that are a matter of degree, 0 to 1; it ranks findings of a kind and is no probability.
+        keypoints: names of the keypoints concerned.
+        expected: where each of them would be expected, x, y px of the image's continuous frame.
+        other: the other image of a pair, with its file where that is another one.
     """
 
     kind: str
@@ -67,6 +71,10 @@ class Problem:
     advice: str
     image: str | None = None
     annotation_id: int | None = None
+    doubt: float | None = None
+    keypoints: tuple[str, ...] = ()
+    expected: tuple[tuple[float, float], ...] = ()
+    other: str | None = None
 
     def __str__(self) -> str:
         where = [

@@ -106,9 +106,56 @@ KINDS: dict[str, Kind] = {
     "undecided-mirror": Kind(
         "warning", "left and right are undecided, so images are not flipped", "state flip_indices in the categories"
     ),
+    # Found by comparing the objects and the pictures with each other: a matter of degree, with a doubt.
+    "swapped-sides": Kind(
+        "warning",
+        "left and right keypoints of an object look exchanged",
+        "look at it, and exchange the labels if they are",
+    ),
+    "seen-from-both-sides": Kind(
+        "warning",
+        "many objects look like the others' mirror image, so exchanged sides cannot be told from the view",
+        "nothing, if objects are seen from both sides; else look which side is which",
+    ),
+    "unlikely-keypoint": Kind(
+        "warning",
+        "a keypoint lies far from where the object's other keypoints put it",
+        "look at it, and move it if it is wrong",
+    ),
+    "point-order": Kind(
+        "warning",
+        "several objects have their keypoints in another order than the rest",
+        "look at one, and reorder the labels of all",
+    ),
+    "near-duplicate-image": Kind(
+        "warning", "images of the file look the same", "keep one, or keep them in one part when the file is split"
+    ),
+    "leaked-image": Kind(
+        "warning",
+        "an image looks the same as one of the other file",
+        "take it out of one of them: what is measured on it says nothing",
+    ),
+    "rare-keypoint": Kind("warning", "a keypoint is labelled far less often than the others", "label more, or take it out"),
+    "tiny-box": Kind(
+        "warning", "a box is too small for what a network sees of it", "check it; leave it out, or train on larger images"
+    ),
+    "keypoint-outside-box": Kind(
+        "warning", "a keypoint lies well outside the box of its object", "draw the box around the whole object"
+    ),
 }
 
 
-def problem(kind: str, message: str, image: str | None = None, annotation_id: int | None = None) -> Problem:
-    """Make a problem of a kind in `KINDS`, with the severity and the advice written there."""
-    return Problem(kind, KINDS[kind].severity, message, KINDS[kind].advice, image, annotation_id)
+def problem(
+    kind: str,
+    message: str,
+    image: str | None = None,
+    annotation_id: int | None = None,
+    *,
+    doubt: float | None = None,
+    keypoints: tuple[str, ...] = (),
+    expected: tuple[tuple[float, float], ...] = (),
+    other: str | None = None,
+) -> Problem:
+    """Make a problem of a kind in `KINDS`, with the severity and the advice written there; the rest as in `Problem`."""
+    found = KINDS[kind]
+    return Problem(kind, found.severity, message, found.advice, image, annotation_id, doubt, keypoints, expected, other)

@@ -1,0 +1,269 @@
+"""Near-duplicate pictures: a hash that survives scaling and compression, and a look at the pixels for every pair it names.
+
+The hash is the difference hash in both directions: the picture is reduced to 9x9 grey cells, and each of 128 bits says whether
+a cell is brighter than its neighbour to the right or below (Zauner, "Implementation and benchmarking of perceptual image hash
+functions", 2010, compares the family). Pairs that differ in at most `MOST_BITS` bits are found without comparing all with all:
+the bits are cut into eight bands, where two such hashes share one but for a single bit (pigeonhole; Manku et al.,
+"Detecting near-duplicates for web crawling", WWW 2007). Above 200,000 pictures bands must be equal, which finds all pairs up to
+seven bits apart and most of the others. A million pictures take 16 MB of hashes and, with the small grey copies
+that are kept for the second look, 1 GB.
+
+The second look asks for two things: the small copies must correlate, and no cell of them may differ much. Before a camera that
+stands still all pictures correlate; what moved shows in a few cells.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dekey.data.dataset import Dataset, Picture
+from dekey.data.images import MAX_PIXELS, image_size, read_image
+from dekey.errors import DekeyError
+
+MOST_BITS = 15
+_BANDS, _BAND_BITS = 8, 16
+_SIDE = 32
+# Correlation of the small copies from which two pictures count as one.
+LEAST_LIKENESS = 0.985
+# Grey levels by which one cell may lie outside the range of the cells around its place in the other copy, brightness and
+# contrast of the whole made equal: more means that something moved by more than a cell.
+_MOST_DIFFERENCE = 20.0
+# Up to as many pictures, bands that differ in one bit are compared too.
+_THOROUGH = 200_000
+_CHUNK = 256
+# Where more pictures than this share a band (black ones), each is compared with the first of them only.
+_CROWD = 3000
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What is kept of S pictures.
+
+    Attributes:
+        hashes: (S, 8) uint16, 128 bits each.
+        copies: (S, 32, 32) uint8 grey copies, aspect not kept.
+        readable: (S,) bool; a picture that cannot be read is like no other.
+        ratios: (S,) width / height.
+    """
+
+    hashes: NDArray[np.uint16]
+    copies: NDArray[np.uint8]
+    readable: NDArray[np.bool_]
+    ratios: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+
+def fingerprints(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Fingerprints:
+    """Read every picture once, several at a time, and keep its hash and a small copy.
+
+    JPEGs are decoded at an eighth, a quarter or half of their size where that is enough.
+
+    Args:
+        dataset: S pictures.
+        progress: called with (pictures done, pictures in all) now and then.
+    """
+    count = len(dataset)
+    copies = np.zeros((count, _SIDE, _SIDE), dtype=np.uint8)
+    cells = np.zeros((count, 9, 9), dtype=np.float32)
+    readable, ratios = np.zeros(count, dtype=np.bool_), np.ones(count)
+
+    def look(index: int) -> None:
+        try:
+            grey = read_small(dataset.pictures[index])
+        except (DekeyError, OSError):
+            return
+        copies[index], cells[index] = _reduced(grey, _SIDE), _reduced(grey, 9, exact=True)
+        readable[index], ratios[index] = True, grey.shape[1] / grey.shape[0]
+
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as threads:
+        for start in range(0, count, _CHUNK):
+            stop = min(start + _CHUNK, count)
+            for _ in threads.map(look, range(start, stop)):
+                pass
+            if progress:
+                progress(stop, count)
+    across = cells[:, :8, 1:] > cells[:, :8, :-1]
+    down = cells[:, 1:, :8] > cells[:, :-1, :8]
+    bits = np.packbits(np.concatenate([across.reshape(count, 64), down.reshape(count, 64)], axis=1), axis=1)
+    return Fingerprints(bits.view(np.uint16), copies, readable, ratios)
+
+
+def read_small(picture: Picture, least: int = 64) -> NDArray[np.uint8]:
+    """Read a picture in grey (H, W) uint8, reduced while decoding if it stays at least `least` px high and wide.
+
+    Raises:
+        DekeyError: if it is missing, broken or too large.
+    """
+    import cv2
+
+    if not isinstance(picture, Path):
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    size = image_size(picture)
+    factor = min(size) // least
+    modes = ((8, cv2.IMREAD_REDUCED_GRAYSCALE_8), (4, cv2.IMREAD_REDUCED_GRAYSCALE_4), (2, cv2.IMREAD_REDUCED_GRAYSCALE_2))
+    mode = next((mode for step, mode in modes if factor >= step), cv2.IMREAD_GRAYSCALE)
+    if size[0] * size[1] > MAX_PIXELS:
+        raise DekeyError(f"image {picture} is too large")
+    try:
+        grey = cv2.imdecode(np.fromfile(picture, dtype=np.uint8), mode)
+    except cv2.error:
+        grey = None
+    if grey is None:  # OpenCV's reduced decoding knows fewer formats
+        return np.asarray(cv2.cvtColor(read_image(picture), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    return np.asarray(grey, dtype=np.uint8)
+
+
+def near_pairs(own: Fingerprints, other: Fingerprints | None = None) -> NDArray[np.int64]:
+    """Find pictures that look the same.
+
+    Args:
+        own: S pictures.
+        other: T pictures of another data set; without it pairs are sought among `own`.
+
+    Returns:
+        (P, 2) int64 positions, first < second where both are in `own`, sorted.
+    """
+    both = own if other is None else _joined(own, other)
+    border = len(own)
+    found, seen = [np.zeros((0, 2), dtype=np.int64)], np.zeros(0, dtype=np.int64)
+    for near in _candidates(both.hashes, np.flatnonzero(both.readable)):
+        near = np.sort(near, axis=1)
+        if other is not None:
+            near = near[(near[:, 0] < border) & (near[:, 1] >= border)]
+        codes = np.setdiff1d(near[:, 0] * len(both) + near[:, 1], seen)
+        fresh = np.stack([codes // len(both), codes % len(both)], axis=1)
+        found.append(fresh[_alike(both, fresh)])
+        seen = np.union1d(seen, codes)
+    pairs = np.unique(np.concatenate(found), axis=0)
+    return pairs if other is None else pairs - np.array([0, border])
+
+
+def groups_of(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Number the groups (count,) of items that chains of pairs (P, 2) join; each is numbered by its first member.
+
+    >>> groups_of(np.array([[0, 2], [2, 3]]), 5).tolist()
+    [0, 1, 0, 0, 4]
+    """
+    root = np.arange(count)
+    for first, second in pairs.tolist():
+        while root[first] != first:
+            root[first] = root[root[first]]
+            first = root[first]
+        while root[second] != second:
+            root[second] = root[root[second]]
+            second = root[second]
+        root[max(first, second)] = min(first, second)
+    while (root[root] != root).any():
+        root = root[root]
+    return root
+
+
+def likeness(own: Fingerprints, pairs: NDArray[np.int64], other: Fingerprints | None = None) -> NDArray[np.float64]:
+    """Give (P,) correlations of the small copies of pairs (P, 2), 1 for pictures that differ in brightness at most."""
+    copies = own.copies if other is None else other.copies
+    first, second = _levelled(own.copies[pairs[:, 0]]), _levelled(copies[pairs[:, 1]])
+    return np.asarray((first * second).mean(axis=1), dtype=np.float64)
+
+
+def _alike(both: Fingerprints, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    alike = np.zeros(len(pairs), dtype=np.bool_)
+    for start in range(0, len(pairs), 4096):
+        rows = pairs[start : start + 4096]
+        first, second = _levelled(both.copies[rows[:, 0]]), _levelled(both.copies[rows[:, 1]])
+        contrast = np.maximum(both.copies[rows[:, 0]].std(axis=(1, 2)), both.copies[rows[:, 1]].std(axis=(1, 2)))
+        moved = np.maximum(_beyond(first, second), _beyond(second, first)) * contrast
+        same_shape = np.abs(np.log(both.ratios[rows[:, 0]] / both.ratios[rows[:, 1]])) < 0.1
+        alike[start : start + 4096] = (
+            same_shape & (moved <= _MOST_DIFFERENCE) & ((first * second).mean(axis=1) >= LEAST_LIKENESS)
+        )
+    return alike
+
+
+def _beyond(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give (P,) how far a cell of `first` lies above or below all nine cells around its place in `second`, at most."""
+    cells, around = (each.reshape(-1, _SIDE, _SIDE) for each in (first, second))
+    padded = np.pad(around, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    views = [padded[:, y : y + _SIDE, x : x + _SIDE] for y in range(3) for x in range(3)]
+    high, low = np.maximum.reduce(views), np.minimum.reduce(views)
+    return np.asarray(np.maximum(cells - high, low - cells).max(axis=(1, 2)))
+
+
+def _levelled(copies: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give copies (P, 32, 32) as (P, 1024) of mean 0 and variance 1; one without content becomes 0."""
+    values = copies.reshape(len(copies), _SIDE * _SIDE).astype(np.float32)
+    values -= values.mean(axis=1, keepdims=True)
+    spread = np.sqrt((values**2).mean(axis=1, keepdims=True))
+    levelled: NDArray[np.float32] = values / np.maximum(spread, 1.0)
+    return levelled
+
+
+def _candidates(hashes: NDArray[np.uint16], rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Give pairs (P, 2), first < second, that differ in at most `MOST_BITS` bits, band by band; some come twice."""
+    bits = 1 << np.arange(_BAND_BITS if len(rows) <= _THOROUGH else 0)
+    flips = np.concatenate([[0], bits]).astype(np.uint16)
+    for band in range(_BANDS):
+        keys = hashes[rows, band]
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        found = [np.zeros((0, 2), dtype=np.int64)]
+        for flip in flips:
+            wanted = keys ^ flip
+            low, high = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
+            high = np.minimum(high, low + _CROWD)
+            found += _close(hashes, rows, order, low, high)
+        yield np.concatenate(found)
+
+
+def _close(
+    hashes: NDArray[np.uint16],
+    rows: NDArray[np.int64],
+    order: NDArray[np.int64],
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
+) -> Iterator[NDArray[np.int64]]:
+    lengths = high - low
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    start = 0
+    while start < len(rows):
+        # As many at once as give about two million pairs.
+        stop = max(int(np.searchsorted(bounds, bounds[start] + 2_000_000, "right")) - 1, start + 1)
+        own = np.repeat(np.arange(start, stop), lengths[start:stop])
+        within = np.arange(len(own)) - np.repeat(bounds[start:stop] - bounds[start], lengths[start:stop])
+        partner = order[low[own] + within]
+        keep = own < partner
+        own, partner = rows[own[keep]], rows[partner[keep]]
+        bits = np.zeros(len(own), dtype=np.int64)
+        for band in range(_BANDS):
+            bits += _ONES[hashes[own, band] ^ hashes[partner, band]]
+        near = bits <= MOST_BITS
+        yield np.stack([own[near], partner[near]], axis=1)
+        start = stop
+
+
+def _joined(own: Fingerprints, other: Fingerprints) -> Fingerprints:
+    parts: Sequence[Fingerprints] = (own, other)
+    return Fingerprints(
+        np.concatenate([each.hashes for each in parts]),
+        np.concatenate([each.copies for each in parts]),
+        np.concatenate([each.readable for each in parts]),
+        np.concatenate([each.ratios for each in parts]),
+    )
+
+
+def _reduced(grey: NDArray[np.uint8], side: int, *, exact: bool = False) -> NDArray[np.generic]:
+    import cv2
+
+    values = grey.astype(np.float32) if exact else grey
+    return np.asarray(cv2.resize(values, (side, side), interpolation=cv2.INTER_AREA))
+
+
+_ONES = np.array([bin(value).count("1") for value in range(1 << _BAND_BITS)], dtype=np.uint8)

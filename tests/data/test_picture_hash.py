@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dekey.data import Dataset, Instances, Sample, Schema
+from dekey.data.picture_hash import MOST_BITS, _candidates, fingerprints, groups_of, near_pairs
+
+SCHEMA = Schema.create(["a"], ["p"])
+
+
+def scene(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (9, 12, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC))
+
+
+def dataset(images: list[np.ndarray | Path]) -> Dataset:
+    sizes = [(240, 320) if isinstance(each, Path) else each.shape[:2] for each in images]
+    return Dataset.from_samples(
+        SCHEMA,
+        [
+            Sample(each, size, Instances.empty(1), n, np.zeros(0, np.int64))
+            for n, (each, size) in enumerate(zip(images, sizes, strict=True))
+        ],
+    )
+
+
+def test_scaled_compressed_and_brighter_copies_are_found_and_other_pictures_are_not(tmp_path: Path) -> None:
+    images: list[np.ndarray | Path] = [scene(seed) for seed in range(40)]
+    first = images[0]
+    assert isinstance(first, np.ndarray)
+    cv2.imwrite(str(tmp_path / "copy.jpg"), first[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])
+    half = np.asarray(cv2.resize(first, (160, 120), interpolation=cv2.INTER_AREA))
+    bright = np.clip(first.astype(int) + 15, 0, 255).astype(np.uint8)
+    calls: list[tuple[int, int]] = []
+    prints = fingerprints(dataset([*images, tmp_path / "copy.jpg", half, bright]), lambda *call: calls.append(call))
+    pairs = near_pairs(prints)
+    assert groups_of(pairs, 43).tolist() == [*range(40), 0, 0, 0]
+    assert calls[-1] == (43, 43)
+
+
+def test_what_moves_before_a_camera_that_stands_still_is_another_picture() -> None:
+    images: list[np.ndarray | Path] = []
+    for place in (40, 44, 200):
+        image = scene(1).copy()
+        cv2.circle(image, (place, 120), 18, (255, 255, 255), -1)
+        images.append(image)
+    assert near_pairs(fingerprints(dataset(images))).tolist() == [[0, 1]]
+
+
+def test_pairs_between_two_sets_are_those_of_both_together() -> None:
+    own, other = dataset([scene(1), scene(2), scene(2)]), dataset([scene(3), scene(2)])
+    assert near_pairs(fingerprints(own), fingerprints(other)).tolist() == [[1, 1], [2, 1]]
+
+
+def test_unreadable_pictures_are_like_none(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"no picture")
+    prints = fingerprints(dataset([tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "gone.jpg"]))
+    assert not prints.readable.any()
+    assert len(near_pairs(prints)) == 0
+
+
+@pytest.mark.parametrize("bits", [0, 1, 7, MOST_BITS])
+def test_every_pair_up_to_the_stated_number_of_bits_is_a_candidate(bits: int) -> None:
+    rng = np.random.default_rng(bits)
+    first = rng.integers(0, 2, (200, 128), dtype=np.uint8)
+    second = first.copy()
+    for row in second:
+        row[rng.choice(128, bits, replace=False)] ^= 1
+    hashes = np.packbits(np.concatenate([first, second]), axis=1).view(np.uint16)
+    found = {(min(pair), max(pair)) for pairs in _candidates(hashes, np.arange(400)) for pair in pairs.tolist()}
+    assert {(index, index + 200) for index in range(200)} <= found
