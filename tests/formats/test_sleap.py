@@ -212,6 +212,16 @@ def test_broken_files_are_told_in_a_sentence(tmp_path: Path) -> None:
         read(save(labels, path))
 
 
+def test_more_classes_than_the_file_has_room_for_are_a_sentence(tmp_path: Path) -> None:
+    names = [f"a_rather_long_name_of_a_keypoint_{index}" for index in range(20)]
+    edges = [[index, index + 1] for index in range(19)]
+    schema = Schema.create([f"class {index}" for index in range(60)], names, edges)
+    sample = Sample(tmp_path / "a.png", (9, 8), Instances.create(np.ones((1, 20, 2))), 1, np.arange(1))
+    with pytest.raises(DekeyError, match="60 classes of 20 keypoints do not fit into a SLEAP file"):
+        write(Dataset.from_samples(schema, [sample]), tmp_path / "out.slp", format="sleap")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_missing_extra_names_it() -> None:
     with pytest.raises(DekeyError, match=r'pip install "dekey\[formats\]"'):
         extra_module("no_such_module_of_an_extra")

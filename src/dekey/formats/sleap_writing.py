@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from dekey.data.dataset import Dataset
+from dekey.errors import DekeyError
 from dekey.files import replacing
 from dekey.formats.files import extra_module
 from dekey.formats.pictures import written_names
@@ -62,7 +63,14 @@ def write_file(dataset: Dataset, path: Path) -> None:
     labels = sio.Labels(labeled_frames=frames, videos=videos, skeletons=skeletons)
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sio.save_slp(labels, str(temporary), embed=False, verbose=False)
+        try:
+            sio.save_slp(labels, str(temporary), embed=False, verbose=False)
+        except ValueError as error:  # the skeletons take more than the 64 kB that the file has for them
+            reason = str(error).split(". ")[0]
+            raise DekeyError(
+                f"{len(schema.classes)} classes of {len(schema.keypoints)} keypoints do not fit into a SLEAP file ({reason}); "
+                "write fewer classes, or another format"
+            ) from error
 
 
 def _skeleton(sio: Any, dataset: Dataset, row: int) -> Any:

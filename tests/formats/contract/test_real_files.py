@@ -47,6 +47,11 @@ def test_real_labels_lose_exactly_what_was_announced(
         return
     assert isinstance(dataset.pictures, PictureFiles)
     path = tmp_path / f"labels{known.suffix}"
+    if name == "sleap" and len(dataset.schema.classes) > 40:
+        # The 54 classes of AP-10K take more room than a SLEAP file has for skeletons.
+        with pytest.raises(DekeyError, match="do not fit into a SLEAP file"):
+            write(dataset, path, format=name)
+        return
     write(dataset, path, format=name)
     back = read(path, format=name, images=dataset.pictures.folder)
     announced, found = set(lost_features(dataset, known)), differences(dataset, back)
