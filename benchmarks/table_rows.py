@@ -9,6 +9,7 @@ from typing import Any
 import article_rows
 import detector_rows
 import race_rows
+import runtime_rows
 
 Result = dict[str, Any]
 
@@ -284,6 +285,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "occlusion": titled(detector_rows.occlusion),
     "open_million": open_million,
     "plain_loop": plain_loop,
+    "runtimes": titled(runtime_rows.runtimes),
     "small_objects": titled(detector_rows.small_objects),
     "start_up": start_up,
     "throughput": throughput,
