@@ -158,12 +158,9 @@ def _predicted(
     predictor: Predictor, files: Sequence[Path], boxes: Dataset | None, rows: Mapping[Path, int]
 ) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8]], list[Instances]]]:
     """Give the answers a batch of files at a time, so that memory does not grow with their number."""
-    from dekey.data.images import read_image
     from dekey.runtime.predictor import with_labels
 
-    for start in range(0, len(files), predictor.batch_size):
-        chosen = files[start : start + predictor.batch_size]
-        images = [read_image(file) for file in chosen]
+    for chosen, images in read_ahead(files, predictor.batch_size):
         if boxes is None:
             yield chosen, images, predictor.batch(images)
             continue
@@ -175,6 +172,28 @@ def _predicted(
         if boxes.schema.keypoints == predictor.schema.keypoints:
             found = [with_labels(one, truth.labels, boxes.schema) for one, truth in zip(found, truths, strict=True)]
         yield chosen, images, found
+
+
+def read_ahead(files: Sequence[Path], count: int) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8]]]]:
+    """Give files with their pictures, `count` at a time; the next ones are decoded while the caller works on these.
+
+    Raises:
+        DekeyError: if a picture cannot be read, once it is its turn.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from dekey.data.images import read_image
+    from dekey.runtime.threads import usable_cores
+
+    pool = ThreadPoolExecutor(min(usable_cores(), 4), thread_name_prefix="dekey-read")
+    try:
+        parts = [files[start : start + count] for start in range(0, len(files), count)]
+        coming = [pool.submit(read_image, file) for file in parts[0]] if parts else []
+        for part, following in itertools.zip_longest(parts, parts[1:], fillvalue=()):
+            own, coming = coming, [pool.submit(read_image, file) for file in following]
+            yield part, [one.result() for one in own]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _records(found: Instances, name: str, image: Dataset | None, schema: Schema) -> Iterator[dict[str, Any]]:
