@@ -240,7 +240,8 @@ def classification(result: Result) -> str:
     train, test = result["labels"]["train"], result["labels"]["test"]
     title = (
         f"{result['data']}: labels kept of {train['kept']} of {train['pictures']} training and {test['kept']} of "
-        f"{test['pictures']} test pictures; {result['minutes']:g} minutes of training on {train['scenes']['count']} scenes, "
+        f"{test['pictures']} test pictures; {result['minutes']:g} minutes of training on {train['scenes']['count']} scenes "
+        f"({result['details']['epochs']:.2g} passes over them), "
         f"measured on {test['scenes']['count']} scenes with {test['scenes']['objects']} objects; {result['classes']} classes, "
         f"load of the machine before the start {result['machine']['load_before']}:"
     )
