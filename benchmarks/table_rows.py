@@ -205,6 +205,21 @@ def open_million(result: Result) -> str:
     return markdown(head, [row])
 
 
+def planted_faults(result: Result) -> str:
+    """Make a row for each kind of planted fault; a false finding cannot be told apart among the rows of one kind."""
+    rows = []
+    for name, row in result["kinds"].items():
+        false = row.get("kind_false", 0) - row.get("kind_false_at_other_faults", 0)
+        flagged = row.get("kind_true", 0) + false
+        precision = f"{100 * row.get('kind_true', 0) / flagged:.0f} %" if flagged else "–"
+        found, named = (f"{100 * row.get(key, 0) / row['planted']:.0f} %" for key in ("found", "found_as_any"))
+        rows.append([name, str(row["planted"]), found, named, precision])
+    untouched = ", ".join(f"{count} {kind}" for kind, count in sorted(result["untouched"].items())) or "nothing"
+    head = ["planted", "number", "found", "found as any kind", "precision of the kind"]
+    table = markdown(head, rows)
+    return f"{result['data']}, {result['objects']:,} objects; flagged in the untouched labels: {untouched}:\n\n{table}"
+
+
 def start_up(result: Result) -> str:
     """Make a row for each command."""
     rows = [[f"`{row['command']}`", f"{row['best_s']:.3f}", f"{row['median_s']:.3f}"] for row in result["rows"]]
@@ -287,6 +302,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "open_million": open_million,
     "plain_loop": plain_loop,
     "runtimes": titled(runtime_rows.runtimes),
+    "planted_faults": planted_faults,
     "small_objects": titled(detector_rows.small_objects),
     "start_up": start_up,
     "throughput": throughput,

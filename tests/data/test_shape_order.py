@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dekey.data import Schema
-from dekey.data.shape_faults import measure
+from dekey.data.shape_faults import measure, swapped
 from dekey.data.shape_order import assign, reordered_between, reordered_within
 
 RNG = np.random.default_rng(0)
@@ -49,3 +49,15 @@ def test_the_assignment_is_the_cheapest() -> None:
         cost = rng.random((count, count))
         best = min(sum(cost[row, column] for row, column in enumerate(each)) for each in itertools.permutations(range(count)))
         assert cost[np.arange(count), assign(cost)].sum() == pytest.approx(best)
+
+
+def test_one_exchanged_pair_of_a_quadrilateral_is_an_exchange_and_no_order() -> None:
+    rng = np.random.default_rng(6)
+    corners = np.array([-1.4 - 1j, 1.4 - 1j, 1.4 + 1j, -1.4 + 1j])
+    schema = Schema.create(["quad"], ["tl", "tr", "br", "bl"], mirror=[1, 0, 3, 2])
+    points = (corners + 0.1 * rng.normal(size=(80, 4, 2)).view(np.complex128)[..., 0]) * 50 + 200
+    points[:6] = points[:6][:, [1, 0, 2, 3]]
+    measured = measure(points)
+    assert measured is not None
+    assert reordered_within(measured, schema) == []
+    assert sorted(each.index for each in swapped(measured, schema)[0]) == list(range(6))

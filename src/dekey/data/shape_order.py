@@ -75,13 +75,15 @@ def _explain(
         return found
 
     start = likelihoods(points)
-    # A simple exchange of sides is reported as such; another order must beat it too.
-    for exchange in exchanges(schema)[:1]:
-        start = np.maximum(start, likelihoods(points[:, exchange]))
     threshold = float(np.log(_ODDS * max(len(candidates), 1)))
-    gains = (
-        np.stack([likelihoods(points[:, each]) - start for each in candidates]) if candidates else np.zeros((0, len(points)))
-    )
+    gains = np.full((len(candidates), len(points)), -np.inf)
+    for number, each in enumerate(candidates):
+        gains[number] = likelihoods(points[:, each]) - start
+    # An exchange of sides is reported as such; another order must be far likelier than every exchange, too.
+    rows = np.flatnonzero((gains > threshold).any(axis=0))
+    if len(rows):
+        rival = np.max([likelihoods(points[rows][:, each]) for each in exchanges(schema)], axis=0, initial=-np.inf)
+        gains[:, rows] -= np.maximum(rival - start[rows], 0)
     found, free = [], np.ones(len(points), dtype=np.bool_)
     for _ in range(len(candidates)):
         won = (gains > threshold) & free
