@@ -9,7 +9,8 @@ any kind and were not flagged in the untouched labels either. Those are real fau
 are counted on their own. Near-duplicates are planted as copies at seven tenths of the size, JPEG quality 50 and ten grey levels
 brighter, in another file.
 
-The thresholds of shapes follow from stated odds and were not moved to suit these figures, but the method was built while looking
+The thresholds of shapes follow from stated odds and were not moved to suit these figures, but the method was built while
+looking
 at the four data sets that have shapes, so none of them is untouched ground. The thresholds of pictures were chosen on bee_pose,
 flies2 and faces68; wagon_hatch_half and glue_tubes had no part in that.
 """
