@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.data.dataset import Dataset, Picture
+from dekey.data.frames import Frame
 from dekey.data.images import MAX_PIXELS, image_size, read_image
 from dekey.errors import DekeyError
 
@@ -105,6 +106,8 @@ def read_small(picture: Picture, least: int = 64) -> NDArray[np.uint8]:
     """
     import cv2
 
+    if isinstance(picture, Frame):
+        picture = picture.read()
     if not isinstance(picture, Path):
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     size = image_size(picture)
