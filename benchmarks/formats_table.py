@@ -37,7 +37,7 @@ def held() -> str:
     titles = []
     for name, known in FORMATS.items():
         parts = ["a folder" if known.suffix == "" else f"ends in `{known.suffix}`"]
-        parts += ["read only"] if known.write is None else []
+        parts += ["read only"] if known.write is None and not known.note.startswith("read only") else []
         parts += [f'`pip install "dekey[{known.extra}]"`'] if known.extra else []
         parts += [known.note] if known.note else []
         titles.append([f"`{name}`", known.title, "; ".join(parts)])
@@ -94,7 +94,14 @@ def _read(path: Path, folder: Path) -> list[str] | None:
 
 
 def _sentence(error: DekeyError, path: Path, folder: Path) -> str:
-    text = str(error).replace(f"{path}: ", "").replace(f"{path} ", "").replace(f"{folder}/", "").replace("|", "\\|")
+    text = (
+        str(error)
+        .replace(f"{path}: ", "")
+        .replace(f"{path} ", "")
+        .replace(f"{folder}/", "")
+        .replace(str(folder), folder.name)
+        .replace("|", "\\|")
+    )
     return f"refused: {text if len(text) <= 240 else text[:237] + '…'}"
 
 

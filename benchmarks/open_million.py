@@ -31,14 +31,15 @@ def memory(name):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name + ":"))
 before = memory("VmRSS")
-begun = time.perf_counter()
+begun, worked = time.perf_counter(), time.process_time()
 dataset = dekey.read(sys.argv[1])
-seconds = time.perf_counter() - begun
+seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - worked
 after, peak = memory("VmRSS"), memory("VmHWM")
 columns = [value for value in vars(dataset.instances).values() if value is not None]
 columns += [dataset.sizes, dataset.starts, dataset.image_ids, dataset.annotation_ids]
 print(json.dumps({
     "images": len(dataset), "annotations": len(dataset.instances), "problems": len(dataset.problems), "seconds": seconds,
+    "cpu_seconds": cpu_seconds,
     "rss_before_mib": before / 2**20, "rss_after_mib": after / 2**20, "peak_rss_mib": peak / 2**20,
     "columns_mib": sum(column.nbytes for column in columns) / 2**20,
 }))

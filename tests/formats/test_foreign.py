@@ -33,6 +33,7 @@ BYTES: list[tuple[bytes, str]] = [
     (b"PK\x03\x04" + bytes(50), "ZIP"),
     (b'[{"a": 1,,}]', "not valid JSON"),
     (b"[" * 100_000, "nests too deep"),
+    (b"4,0.237,0.333,0.328,0.229,0.643,0.643,0.721,0.720,,\n", "corners of a number plate"),
     (b"just words", "no known format"),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -79,6 +80,9 @@ _HEADS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x1f\x8b", "is a gzip archive, expected a label file; unpack it first"),
 )
 
+# alpr-unconstrained (github.com/sergiomsilva/alpr-unconstrained) writes four corners so.
+_CORNERS: Final = re.compile(rb"4(?:,\d?\.\d+){8}[,\s]*")
+
 
 def describe(path: Path) -> str | None:
     """Say what a file is, as the end of a sentence that begins with its name; None where nobody knows.
@@ -91,6 +95,8 @@ def describe(path: Path) -> str | None:
     for start, meaning in _HEADS:
         if head.startswith(start):
             return meaning
+    if _CORNERS.fullmatch(head):
+        return f"is a line of corners of a number plate (their count, all x, then all y, as shares of the image); {_AS_TABLE}"
     if head[:1] in (b"{", b"[") and path.stat().st_size <= _MAX_PARSED:
         try:
             return _describe_json(read_json(path))
