@@ -278,6 +278,10 @@ def test_writing_where_one_cannot_is_told(tmp_path: Path) -> None:
         ('{"images": ' + "1" * 5000 + "}", "not valid JSON"),
         ("", "is empty"),
         ("nothing", "no known format"),
+        (
+            '{"images": [{"id": 1}], "annotations": [{"id": 1}], "categories": [{"id": 1' + "0" * 30 + ', "name": "a"}]}',
+            "no whole",
+        ),
         ([{"image_id": 1, "category_id": 1, "score": 0.5}], "COCO results"),
         ({"images": [], "annotations": []}, "no list of categories"),
         ({"images": {}, "annotations": [], "categories": []}, "no list of images"),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dekey.formats import FORMATS
+from dekey.errors import DekeyError
+from dekey.formats import FORMATS, read
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -48,3 +49,16 @@ def test_a_mutation_is_the_same_for_the_same_seed_and_changes_something(name: st
     results = [change(content, random.Random(seed)) for seed in range(20)]
     assert results == [change(content, random.Random(seed)) for seed in range(20)]
     assert any(result != content for result in results)
+
+
+def test_what_the_long_run_found_is_mended(tmp_path: Path) -> None:
+    (tmp_path / "a.pts").write_text("version: 1\nn_points: " + "1" * 5000 + "\n{\n1 2\n}\n")
+    with pytest.raises(DekeyError, match="n_points"):
+        read(tmp_path / "a.pts", format="pts")
+    (tmp_path / "data.yaml").write_text("kpt_shape: [2, 3]\nnames: {0: a}\ntrain: " + "a" * 5000 + "\n")
+    with pytest.raises(DekeyError):
+        read(tmp_path / "data.yaml", format="yolo")
+    (tmp_path / "a.csv").write_text('image,p_x,p_y\n"a\nb.png",1,2\n')
+    with pytest.raises(DekeyError) as caught:
+        read(tmp_path / "a.csv", format="csv")
+    assert "\n" not in str(caught.value)

@@ -65,7 +65,12 @@ def read(
     checked_path(file)
     if folder is not None and not folder.is_dir():
         raise DekeyError(f"the image folder {folder} does not exist; check --images")
-    dataset = known.read(file, images=folder, keep=problems == "keep")
+    try:
+        dataset = known.read(file, images=folder, keep=problems == "keep")
+    except DekeyError as error:
+        if "\n" in str(error):  # names come from the file, and a sentence is one line
+            raise DekeyError(" ".join(str(error).split())) from error
+        raise
     errors = [each for each in dataset.problems if each.severity == "error"]
     if errors and problems == "raise":
         raise DekeyError(_sentence(file, errors))

@@ -49,7 +49,7 @@ def read_categories(records: Any, annotated: int, problems: list[Problem]) -> Ca
         raise DekeyError("`categories` is not a list of records; a COCO keypoints file names its keypoints there")
     ids, classes, names = [], [], []
     for record in records:
-        if type(record.get("id")) is not int or not isinstance(record.get("name"), str):
+        if type(record.get("id")) is not int or abs(record["id"]) >= 2**63 or not isinstance(record.get("name"), str):
             raise DekeyError(f"the category {_short(record)} has no whole `id` or no `name`; give it both")
         keypoints = record.get("keypoints")
         own = list(keypoints) if isinstance(keypoints, list | array) else []

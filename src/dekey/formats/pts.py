@@ -135,7 +135,7 @@ def _read_pts(path: Path) -> _Shape:
     lines = [line.strip() for line in read_text(path, _MAX_BYTES).splitlines()]
     head = dict(line.split(":", 1) for line in lines[: lines.index("{") if "{" in lines else 0] if ":" in line)
     stated = head.get("n_points", "").strip()
-    if "{" not in lines or not stated.isdecimal() or not 0 < int(stated) <= _MAX_POINTS:
+    if "{" not in lines or not stated.isdecimal() or len(stated) > 9 or not 0 < int(stated) <= _MAX_POINTS:
         raise DekeyError(f"{path} has no n_points with points between braces; expected a .pts file")
     stop = lines.index("}") if "}" in lines else len(lines)
     rows = [line.split() for line in lines[lines.index("{") + 1 : stop] if line]

@@ -91,7 +91,8 @@ def find_split(
         if split is None:
             raise DekeyError(f"{description.path} states no train, val or test; name the folder of images")
         sources = description.splits[split]
-        if not any((root / (inside(each) or "")).exists() for each in sources):
+        # os.path, because a name that is too long does not exist there and is an exception in pathlib.
+        if not any(os.path.exists(root / (inside(each) or "")) for each in sources):  # noqa: PTH110
             root = home
     pairs: list[tuple[str, Path]] = []
     top = root
