@@ -109,7 +109,8 @@ def read_small(picture: Picture, least: int = 64) -> NDArray[np.uint8]:
     if isinstance(picture, Frame):
         picture = picture.read()
     if not isinstance(picture, Path):
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        image = picture.read() if isinstance(picture, Frame) else picture
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     size = image_size(picture)
     factor = min(size) // least
     modes = ((8, cv2.IMREAD_REDUCED_GRAYSCALE_8), (4, cv2.IMREAD_REDUCED_GRAYSCALE_4), (2, cv2.IMREAD_REDUCED_GRAYSCALE_2))
