@@ -317,8 +317,8 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sa
     file = save(content())
     with pytest.raises(DekeyError, match=r"image folder .* does not exist"):
         read(file, images=tmp_path / "gone")
-    with pytest.raises(DekeyError, match="no format 'yolo'"):
-        read(file, format="yolo")
+    with pytest.raises(DekeyError, match=r"no format 'yoko' .*did you mean 'yolo'"):
+        read(file, format="yoko")
     monkeypatch.setattr(files, "MAX_JSON_BYTES", 100)
     with pytest.raises(DekeyError, match="more than the limit"):
         read(file)

@@ -114,6 +114,16 @@ def test_a_broken_record_is_named_and_left_out(
     np.testing.assert_array_equal(np.isfinite(whole.instances.keypoints).all(-1), whole.instances.labelled)
 
 
+def test_a_name_with_a_line_break_stays_on_one_line(tmp_path: Path) -> None:
+    def change(values: Values) -> None:
+        values["images"][0]["file_name"] = "a\nb.png"
+        values["annotations"][2]["bbox"] = [1]
+
+    with pytest.raises(DekeyError, match=r"image a b\.png, annotation 2") as caught:
+        read(saved(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
 def test_kept_objects_keep_what_can_be_read(tmp_path: Path) -> None:
     file = saved(tmp_path, annotation(keypoints=[1, 2, 7, 3, 4, 2]))
     dataset = read(file, problems="keep")

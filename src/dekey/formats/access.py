@@ -73,7 +73,7 @@ def read(
         raise
     errors = [each for each in dataset.problems if each.severity == "error"]
     if errors and problems == "raise":
-        raise DekeyError(_sentence(file, errors))
+        raise DekeyError(" ".join(_sentence(file, errors).split()))
     return dataset
 
 
