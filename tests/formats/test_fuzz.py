@@ -62,3 +62,9 @@ def test_what_the_long_run_found_is_mended(tmp_path: Path) -> None:
     with pytest.raises(DekeyError) as caught:
         read(tmp_path / "a.csv", format="csv")
     assert "\n" not in str(caught.value)
+
+
+def test_a_frame_that_its_video_does_not_have_is_named_by_no_file() -> None:
+    from dekey.formats.sleap_pictures import _file_name
+
+    assert [_file_name(["a\\b.png", "c.png"], index) for index in (0, 1, 2, -1)] == ["a/b.png", "c.png", "", ""]

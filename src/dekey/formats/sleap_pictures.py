@@ -54,8 +54,13 @@ def frame_pictures(
     return Images(files, sizes, sound), pictures
 
 
+def _file_name(files: Sequence[Any], index: int) -> str:
+    """Give the file of a frame; nothing, which is refused later, where the video has no such frame."""
+    return str(files[index]).replace("\\", "/") if 0 <= index < len(files) else ""
+
+
 def _image_files(path: Path, frames: Sequence[Any], images: Path | None, problems: list[Problem]) -> Images:
-    names = [str(frame.video.filename[int(frame.frame_idx)]).replace("\\", "/") for frame in frames]
+    names = [_file_name(frame.video.filename, int(frame.frame_idx)) for frame in frames]
     beside = [name.rsplit("/", 1)[-1] for name in names]
     names = [name if _is_inside(name) else last for name, last in zip(names, beside, strict=True)]
     folders = [path.parent, path.parent / "images"] if images is None else [images]
