@@ -179,7 +179,8 @@ def test_mistakes_in_labels_are_told_and_the_rest_is_read(make: Make) -> None:
         ("kpt_shape: [3, 3]\nnames: [a]\ntrain: bare/images\n", "has a label file, expected for instance"),
         ("kpt_shape: [3, 3]\nnames: &x [a]\nkpt_names: *x\n", "YAML alias"),
         ("kpt_shape: [3, 3\nnames: a", "not valid YAML"),
-        ("kpt_shape: [3, 3]\nnames: " + "[" * 3000, "not valid YAML"),
+        ("kpt_shape: [3, 3]\nnames: " + "[" * 3000, "brackets inside each other"),
+        ("kpt_shape: [3, 3]\nnames: [[a", "not valid YAML"),
         ("- kpt_shape\n- 3\nkpt_shape:", "not valid YAML"),
     ],
 )

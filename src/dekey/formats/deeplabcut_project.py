@@ -19,7 +19,7 @@ from dekey.errors import DekeyError
 from dekey.files import new_folder, replaced
 from dekey.formats.copies import copy_picture
 from dekey.formats.deeplabcut_hdf5 import write_hdf5
-from dekey.formats.files import read_text
+from dekey.formats.files import read_yaml
 
 UNIQUE: Final = "single"
 """The individual to whom the unique body parts belong."""
@@ -62,11 +62,7 @@ def read_config(path: Path) -> Config:
     Raises:
         DekeyError: if it is no YAML, or names no body parts.
     """
-    try:
-        values = yaml.safe_load(read_text(path, _MAX_CONFIG_BYTES))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = str(error).split("\n")[0]
-        raise DekeyError(f"{path} is not valid YAML ({reason}); mend it, or name the label table itself") from error
+    values = read_yaml(path, _MAX_CONFIG_BYTES)
     if not isinstance(values, dict):
         raise DekeyError(f"{path} holds {type(values).__name__}, expected the settings of a DeepLabCut project")
     several = bool(values.get("multianimalproject"))

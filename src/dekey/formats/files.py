@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+
 from dekey.errors import DekeyError
 
 # A JSON file above this size is refused; reading takes about its size and, for COCO, 1 KB a record of memory.
 MAX_JSON_BYTES = 4 * 1024**3
 # The same for XML and other text, which take about ten times their size.
 MAX_TEXT_BYTES = 1024**3
+# Lists and tables of label files are a few deep.
+MAX_YAML_DEPTH = 64
 
 
 def checked_file(path: Path) -> Path:
@@ -67,6 +71,31 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DekeyError(f"{path} is not UTF-8 text (at byte {error.start}); save it as UTF-8") from error
+
+
+def read_yaml(path: Path, limit: int) -> Any:
+    """Parse a YAML file of at most `limit` bytes, by the safe loader, without aliases and without deep nesting.
+
+    An alias makes a value that is printed in an error a thousand times as long as the file; and PyYAML takes time with the
+    square of the depth, half a minute for 20,000 brackets.
+
+    Raises:
+        DekeyError: on a missing, too large or broken file, or one with what is left out.
+    """
+    import yaml
+
+    text = read_text(path, limit)
+    brackets = np.frombuffer(text.encode(), dtype=np.uint8)
+    opened = np.isin(brackets, np.frombuffer(b"[{", dtype=np.uint8)).astype(np.int64)
+    closed = np.isin(brackets, np.frombuffer(b"]}", dtype=np.uint8)).astype(np.int64)
+    if np.cumsum(opened - closed).max(initial=0) > MAX_YAML_DEPTH:
+        raise DekeyError(f"{path} opens more than {MAX_YAML_DEPTH} brackets inside each other, expected a few; mend it")
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise DekeyError(f"{path} holds a YAML alias (*name), which label files do not need; write the value out")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise DekeyError(f"{path} is not valid YAML ({' '.join(str(error).split())[:200]}); mend it") from error
 
 
 class _NoDoctype(ElementTree.TreeBuilder):

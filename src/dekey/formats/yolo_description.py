@@ -16,7 +16,7 @@ from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 from dekey.formats.coco_categories import Categories, read_categories
 from dekey.formats.coco_objects import short
-from dekey.formats.files import read_text
+from dekey.formats.files import read_yaml
 from dekey.formats.names import UNNAMED_CLASS, unnamed_keypoints
 
 # A description is a page of text; a hundred classes of a hundred keypoints each take 0.2 MB.
@@ -67,7 +67,7 @@ def read_description(path: Path, problems: list[Problem]) -> Description:
     Raises:
         DekeyError: if it is no YAML, states no keypoints, or contradicts itself.
     """
-    values = _read_yaml(path)
+    values = read_yaml(path, _MAX_BYTES)
     if not isinstance(values, dict):
         raise DekeyError(f"{path} holds {short(values)}, expected the keys kpt_shape, names and train")
     count, numbers = _shape(values.get("kpt_shape"), path)
@@ -91,19 +91,6 @@ def read_description(path: Path, problems: list[Problem]) -> Description:
         (inside(root) if isinstance(root, str) else None) or PurePosixPath(),
         {key: _sources(values[key], key, path) for key in ("train", "val", "validation", "test") if values.get(key)},
     )
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    text = read_text(path, _MAX_BYTES)
-    try:
-        # An alias makes a value that is printed in an error a thousand times as long as the file.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise DekeyError(f"{path} holds a YAML alias (*name), which a data.yaml does not need; write the value out")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise DekeyError(f"{path} is not valid YAML ({' '.join(str(error).split())[:200]}); mend it") from error
 
 
 def _shape(value: Any, path: Path) -> tuple[int, int]:
