@@ -117,6 +117,8 @@ def _read_objects(
     table = np.array(rows, dtype=np.float64).reshape(len(rows), 5 + count * values)
     owners = np.array(image_of, dtype=np.int64)
     classes = table[:, 0].astype(np.int64)
+    # No share is a billion; what is beyond lies outside every image all the same, and its product with a size stays a number.
+    table[:, 1:] = np.clip(table[:, 1:], -1e9, 1e9)
     sizes = images.sizes[owners][:, [1, 0, 1, 0]].astype(np.float64)
     centre, size = table[:, 1:3], table[:, 3:5]
     boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1) * sizes
