@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -32,6 +32,53 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Give a temporary name beside each of `paths`; all take their places when the block ends without error, or none does.
+
+    Raises:
+        DekeyError: if a folder does not exist or a path is one.
+    """
+    with ExitStack() as stack:
+        places = [stack.enter_context(_staged(path)) for path in paths]
+        yield [staged for staged, _ in places]
+        for staged, _ in places:
+            with staged.open("rb") as stream:
+                os.fsync(stream.fileno())
+        done: list[tuple[Path, Path]] = []
+        try:
+            for path, (staged, aside) in zip(paths, places, strict=True):
+                if path.is_file():
+                    path.replace(aside)
+                    done.append((path, aside))
+                    staged.replace(path)
+                else:
+                    staged.replace(path)
+                    done.append((path, aside))
+        except OSError:
+            for path, aside in done:
+                if aside.exists():
+                    aside.replace(path)
+                else:
+                    path.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _staged(path: Path) -> Iterator[tuple[Path, Path]]:
+    """Give two temporary names beside `path`, for what is to come and what was there; both are gone after the block."""
+    if path.is_dir():
+        raise DekeyError(f"{path} is a folder, expected the name of a file to write")
+    if not path.parent.is_dir():
+        raise DekeyError(f"the folder {path.parent} does not exist; create it first")
+    staged, aside = (path.with_name(f".{path.name}.{secrets.token_hex(4)}.{end}") for end in ("part", "old.part"))
+    try:
+        yield staged, aside
+    finally:
+        staged.unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
 
 
 @contextmanager

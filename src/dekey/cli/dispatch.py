@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "train, evaluate and report on the embedded data",
     "inspect": "schema, counts and problems of a label file",
     "convert": "write a label file in another format",
+    "split": "divide label files into parts that share nothing",
     "train": "train a model on a label file",
     "evaluate": "measure a model on labelled images",
     "export": "write a trained model as a file that runs without torch",
