@@ -52,13 +52,9 @@ def export(run: Path, folder: Path) -> None:
 
 
 def opened(path: Path, threads: int) -> Any:
-    """Open a form with so many threads."""
+    """Open a form with so many threads; torch's own number is the process's, see `in_process`."""
     from dekey.runtime.open import open_backend
 
-    if path.is_dir():
-        import torch
-
-        torch.set_num_threads(threads)
     return open_backend(path, "cpu", threads=threads)
 
 
@@ -95,7 +91,7 @@ def in_process(step: str, path: Path, arguments: argparse.Namespace) -> Any:
     """Run one step on one form in a process of its own."""
     command = [sys.executable, __file__, str(path), str(arguments.labels), "--threads", str(arguments.threads)]
     command += ["--calls", str(arguments.calls), "--step", step]
-    # torch's threads are told by the call; those of the libraries below it by this.
+    # torch, and the libraries below every runtime, take their number of threads from it when they start.
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
