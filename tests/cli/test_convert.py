@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dekey.cli import main
 from dekey.data.embedded import path as embedded_path
@@ -139,3 +140,26 @@ def test_a_folder_format_wants_a_new_folder(
     assert code == 2
     assert "name a new one" in err
     assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("name", "out"), [("coco", "new/b.json"), ("csv", "new/b.csv"), ("csv", "b.csv"), ("labelme", "b")])
+def test_the_image_folder_of_the_answer_is_where_the_written_names_start(
+    name: str, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All pictures lie in photos/day: there the names of a file elsewhere start, not in the folder that was given."""
+    content = sound()
+    content["annotations"][2]["bbox"] = [8, 8, 40, 30]
+    (tmp_path / "photos" / "day").mkdir(parents=True)
+    (tmp_path / "new").mkdir()
+    for record in content["images"]:
+        record["file_name"] = f"day/{record['file_name']}"
+        Image.new("RGB", (64, 48)).save(tmp_path / "photos" / record["file_name"])
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    code, text, _ = run(capsys, "a.json", out, "--to", name, "--images", "photos")
+    assert code == 0
+    folder = json.loads(text)["image_folder"]
+    assert folder == {"new/b.json": "photos/day", "new/b.csv": "photos/day", "b.csv": ".", "b": "b"}[out]
+    after = read(out, images=folder)
+    assert len(after.instances) == 3
+    assert all(isinstance(picture, Path) and picture.is_file() for picture in after.pictures)

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         "labelled_keypoints": int(dataset.instances.labelled.sum()),
         "left_out": left_out,
         "lost": lost,
-        "image_folder": _folder(dataset),
+        "image_folder": _folder(dataset, out, target),
     }
     print(json.dumps(summary, indent=2, ensure_ascii=False))
     return 0
@@ -85,8 +85,11 @@ def _check_target(source: Path, out: Path, target: Format, force: bool) -> None:
         raise DekeyError(f"{out} lies in a folder that does not exist; make the folder first")
 
 
-def _folder(dataset: Dataset) -> str | None:
-    """Say where the images lie, for whoever reads the new file with --images."""
-    from dekey.data.dataset import PictureFiles
+def _folder(dataset: Dataset, out: Path, target: Format) -> str:
+    """Say where the image names of the new file start, for whoever reads it with --images."""
+    from dekey.formats.pictures import written_root
 
-    return str(dataset.pictures.folder) if isinstance(dataset.pictures, PictureFiles) else None
+    if target.suffix == "":
+        return str(out)  # the images were copied into it
+    root, here = written_root(dataset, out.parent), Path.cwd()
+    return str(root.relative_to(here) if root.is_relative_to(here) else root)

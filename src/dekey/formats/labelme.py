@@ -36,7 +36,7 @@ from dekey.formats.copies import copy_picture
 from dekey.formats.files import files_below, read_json
 from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS
-from dekey.formats.pictures import written_names
+from dekey.formats.pictures import label_names, written_names
 
 HOLDS: Final = frozenset(
     {
@@ -226,10 +226,7 @@ def write(dataset: Dataset, path: Path) -> None:
         DekeyError: if the folder exists and is not empty, an image has no file, or two images would share a JSON file.
     """
     names = written_names(dataset, path)
-    files = [PurePosixPath(name).with_suffix(".json") for name in names]
-    if len(set(files)) < len(files):
-        twice = next(file for index, file in enumerate(files) if file in files[:index])
-        raise DekeyError(f"two images would share the label file {twice}; rename one of them")
+    files = label_names(names, ".json")
     with new_folder(path) as folder:
         for index, (name, file) in enumerate(zip(names, files, strict=True)):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -111,9 +112,31 @@ def written_names(dataset: Dataset, folder: Path) -> list[str]:
     Raises:
         DekeyError: if an image has no file, or the images share no folder.
     """
+    return _written(dataset, folder)[1]
+
+
+def written_root(dataset: Dataset, folder: Path) -> Path:
+    """Give the folder from which the names of `written_names` start, for whoever reads the file; raises as that does."""
+    return _written(dataset, folder)[0]
+
+
+def label_names(names: Sequence[str], suffix: str) -> list[PurePosixPath]:
+    """Name a label file for each image, where a format keeps one beside it: the image's name with another suffix.
+
+    Raises:
+        DekeyError: if two images would share one.
+    """
+    files = [PurePosixPath(name).with_suffix(suffix) for name in names]
+    if len(set(files)) < len(files):
+        (twice, _), *_ = Counter(files).most_common(1)
+        raise DekeyError(f"two images would share the label file {twice}; rename one of them")
+    return files
+
+
+def _written(dataset: Dataset, folder: Path) -> tuple[Path, list[str]]:
     pictures = dataset.pictures
     if isinstance(pictures, PictureFiles) and pictures.folder.resolve() == folder.resolve():
-        return list(pictures.names)
+        return folder, list(pictures.names)
     paths = []
     for index, picture in enumerate(pictures):
         if not isinstance(picture, Path):
@@ -122,7 +145,7 @@ def written_names(dataset: Dataset, folder: Path) -> list[str]:
     own = _normal(folder)
     for root in (own, *_common(paths)):
         if all(path.is_relative_to(root) for path in paths):
-            return [path.relative_to(root).as_posix() for path in paths]
+            return root, [path.relative_to(root).as_posix() for path in paths]
     raise DekeyError("the images share no folder, and annotations name them relative to one; bring them together")
 
 

@@ -25,9 +25,8 @@ doubts. Sizes come from the headers of the images.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,11 +36,11 @@ from dekey.data.dataset import Dataset, Problem
 from dekey.data.geometry import box_sizes
 from dekey.data.instances import UNLABELLED, VISIBLE
 from dekey.data.problem_kinds import problem
-from dekey.errors import DekeyError
 from dekey.files import new_folder, write_text
+from dekey.formats.copies import copy_picture
 from dekey.formats.files import read_text
 from dekey.formats.gather import Images, Objects, build_dataset, place_images
-from dekey.formats.pictures import written_names
+from dekey.formats.pictures import label_names, written_names
 from dekey.formats.yolo_description import Description, describes, read_description
 from dekey.formats.yolo_files import descriptions, find_description, find_split, split_root
 
@@ -170,19 +169,14 @@ def write(dataset: Dataset, path: Path) -> None:
         DekeyError: if the folder exists and is not empty, an image has no file, or two images would share a label file.
     """
     names = written_names(dataset, path)
-    labels = [PurePosixPath(name).with_suffix(".txt") for name in names]
-    if len(set(labels)) < len(labels):
-        twice = next(label for index, label in enumerate(labels) if label in labels[:index])
-        raise DekeyError(f"two images would share the label file {twice}; rename one of them")
+    labels = label_names(names, ".txt")
     with new_folder(path) as folder:
         write_text(folder / "data.yaml", _described(dataset))
         for index, (name, label) in enumerate(zip(names, labels, strict=True)):
-            picture, image, text = dataset.pictures[index], folder / "images/train" / name, folder / "labels/train" / label
+            image, text = folder / "images/train" / name, folder / "labels/train" / label
             image.parent.mkdir(parents=True, exist_ok=True)
             text.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(picture, Path) and not picture.is_file():
-                raise DekeyError(f"image {picture} does not exist, and a YOLO data set holds its images; restore it")
-            shutil.copyfile(picture, image)  # type: ignore[arg-type]
+            copy_picture(dataset, index, image)
             text.write_text("".join(f"{line}\n" for line in _lines(dataset, index)), encoding="utf-8")
 
 
