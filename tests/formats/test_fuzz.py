@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from pathlib import Path
@@ -62,6 +63,11 @@ def test_what_the_long_run_found_is_mended(tmp_path: Path) -> None:
     with pytest.raises(DekeyError) as caught:
         read(tmp_path / "a.csv", format="csv")
     assert "\n" not in str(caught.value)
+    region = {"id": "a", "type": ["keypointlabels"], "value": {"x": 1, "y": 1, "keypointlabels": ["p"]}}
+    task = {"data": {"image": "a.png"}, "annotations": [{"result": [region]}]}
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    with pytest.raises(DekeyError, match="holds no keypoints"):
+        read(tmp_path / "a.json", format="label_studio")
 
 
 def test_a_frame_that_its_video_does_not_have_is_named_by_no_file() -> None:

@@ -135,7 +135,7 @@ def _regions(result: Sequence[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]
     """Bring the results of each keypoint and box together, by id; the value gets their labels and choices."""
     regions: dict[str, dict[str, Any]] = {}
     for number, each in enumerate(result):
-        kind, value = each.get("type"), each.get("value")
+        kind, value = str(each.get("type")), each.get("value")
         key = str(each.get("id", f"#{number}"))
         if not isinstance(value, dict) or kind == "relation":
             continue
