@@ -17,7 +17,7 @@ JSON: list[tuple[Any, str]] = [
     ([{"path": "a.png", "keypoints": {"0": [1, 2]}}], "numbered 'keypoints'"),
     ([{"filename": "a.png", "annotations": [{"class": "Face"}], "class": "image"}], "AlphaTracker"),
     ({"definitions": {"marker_types": {}}, "files": []}, "is an .anno file"),
-    ({"version": 1, "landmarks": {"points": []}}, "LJSON"),
+    ({"version": 2, "landmarks": {"points": []}}, "with the ending .ljson"),
     ({"class": {"0": {"name": "pen", "keypoints_amount": 4}}}, "no labels; name the label file"),
     ({"type": "FeatureCollection", "features": []}, "GeoJSON"),
     ([{"a": 1, "b": 2}], "a list of 1 objects with 'a', 'b', and no known format"),

@@ -50,7 +50,7 @@ _JSON: Final[tuple[tuple[Callable[[Any], bool], str], ...]] = (
     ),
     (
         lambda content: _keys(content, "landmarks") or (_keys(content, "groups") and "version" in content),
-        "is LJSON of Menpo, which states no image; write .pts files beside the images instead (menpo.io.export_landmark_file)",
+        "is LJSON of menpo under another name; call it like its image, with the ending .ljson, and it can be read",
     ),
     (
         lambda content: (
