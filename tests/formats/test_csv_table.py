@@ -156,3 +156,10 @@ def test_a_german_table_without_suffixes(shared_data: Path) -> None:
     assert [dataset.picture_name(index) for index in range(3)] == ["dist_img_1.png", "dist_img_11.png", "dist_img_21.png"]
     np.testing.assert_array_equal(dataset.instances.keypoints[0, 0], [218.5, 117.5])
     assert {each.kind for each in dataset.problems} == {"missing-image"}
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_letter_cut_in_two_by_the_first_look_changes_nothing(shift: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("image,p_x,p_y,note" + "e" * shift + "\n" + f"a.png,1,2,{'é' * 90}\n" * 2000, encoding="utf-8")
+    assert recognise(path) == "csv"

@@ -25,7 +25,7 @@ from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,10 @@ from dekey.formats import coco_wholebody
 from dekey.formats.coco_categories import write_categories
 from dekey.formats.coco_records import build_dataset
 from dekey.formats.files import read_json
+from dekey.formats.losses import ALL
 from dekey.formats.pictures import written_names
 
+HOLDS: Final = ALL
 _HEAD_BYTES = 65_536
 # Keys of which a file has one near its start or its end; categories alone are other tools' too.
 _SIGNS = ((b'"images"',), (b'"annotations"',), (b'"categories"', b'"image_id"'))

@@ -22,9 +22,11 @@ from __future__ import annotations
 import csv
 import io
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,22 +43,15 @@ from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS
 from dekey.formats.pictures import with_suffixes, written_names
 
+HOLDS: Final = frozenset({
+    "several_objects", "classes", "unlabelled_points", "objects_without_keypoints", "empty_objects", "images_without_objects",
+    "occluded", "boxes", "objects_without_boxes", "class_names", "keypoint_names", "image_sizes", "exact_coordinates",
+})  # fmt: skip
 _HEAD_BYTES = 262_144
 _MAX_COLUMNS = 30_000
 _IMAGE = (
-    "image",
-    "images",
-    "image_name",
-    "image_path",
-    "img",
-    "img_name",
-    "file",
-    "filename",
-    "file_name",
-    "path",
-    "id",
-    "name",
-)
+    "image", "images", "image_name", "image_path", "img", "img_name", "file", "filename", "file_name", "path", "id", "name",
+)  # fmt: skip
 _OBJECT = ("object", "object_id", "instance", "instance_id", "individual", "track")
 _KEYPOINT = ("keypoint", "keypoint_name", "point", "bodypart", "landmark", "joint", "part", "label")
 _CLASS = ("class", "class_name", "category")
@@ -109,7 +104,8 @@ def recognises(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as stream:
-            lines = stream.read(_HEAD_BYTES).decode("utf-8-sig", errors="strict").splitlines()
+            # Incremental, because the last letter may be cut in two.
+            lines = getincrementaldecoder("utf-8-sig")().decode(stream.read(_HEAD_BYTES)).splitlines()
     except (OSError, UnicodeDecodeError):
         return False
     return len(lines) > 1 and _header(lines).usable

@@ -42,7 +42,7 @@ from dekey.errors import DekeyError
 from dekey.formats.columns import whole_numbers
 from dekey.formats.cvat_labels import Label, categories_of, read_labels
 from dekey.formats.cvat_writing import write_file
-from dekey.formats.files import read_xml
+from dekey.formats.files import head, read_xml
 from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.losses import ALL
 from dekey.formats.names import unnamed_keypoints
@@ -72,13 +72,9 @@ class _Shape:
 
 def recognises(path: Path) -> bool:
     """Tell by its first 64 KiB whether a file, or ``annotations.xml`` in a folder, has CVAT's root element."""
-    try:
-        with (path / "annotations.xml" if path.is_dir() else path).open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError:
-        return False
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
-    return start and bool(_ROOT.search(head)) and any(sign in head for sign in (b"<meta", b"<version", b"<image"))
+    start = head(path / "annotations.xml" if path.is_dir() else path, _HEAD_BYTES)
+    signs = (b"<meta", b"<version", b"<image")
+    return start.startswith(b"<") and bool(_ROOT.search(start)) and any(sign in start for sign in signs)
 
 
 def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Dataset:

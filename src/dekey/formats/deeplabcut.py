@@ -46,6 +46,7 @@ from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 from dekey.formats.deeplabcut_project import UNIQUE, Config, is_config, project_tables, read_config, write_project
 from dekey.formats.deeplabcut_tables import HDF5_KEY, HDF5_SIGN, Table, looks_like_csv, read_table
+from dekey.formats.files import head
 from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS
 from dekey.formats.references import likeliest
@@ -67,16 +68,12 @@ _HEAD_BYTES: Final = 65_536
 
 def recognises(path: Path) -> bool:
     """Tell a label table by its header, a project by its ``config.yaml``."""
-    try:
-        if path.is_dir():
-            return is_config(path / "config.yaml")
-        if path.name == "config.yaml":
-            return is_config(path)
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError:
-        return False
-    return (head.startswith(HDF5_SIGN) and HDF5_KEY.encode() in head) or looks_like_csv(head)
+    if path.is_dir():
+        return is_config(path / "config.yaml")
+    if path.name == "config.yaml":
+        return is_config(path)
+    start = head(path, _HEAD_BYTES)
+    return (start.startswith(HDF5_SIGN) and HDF5_KEY.encode() in start) or looks_like_csv(start)
 
 
 def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Dataset:

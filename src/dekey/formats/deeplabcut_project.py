@@ -19,7 +19,7 @@ from dekey.errors import DekeyError
 from dekey.files import new_folder, replaced
 from dekey.formats.copies import copy_picture
 from dekey.formats.deeplabcut_hdf5 import write_hdf5
-from dekey.formats.files import read_yaml
+from dekey.formats.files import head, read_yaml
 
 UNIQUE: Final = "single"
 """The individual to whom the unique body parts belong."""
@@ -48,11 +48,7 @@ class Config:
 
 def is_config(path: Path) -> bool:
     """Tell whether a file is the config of a project: it names a scorer, video sets and body parts."""
-    try:
-        with path.open("rb") as stream:
-            lines = stream.read(_MAX_CONFIG_BYTES).split(b"\n")
-    except OSError:
-        return False
+    lines = head(path, _MAX_CONFIG_BYTES).split(b"\n")
     return {b"scorer", b"video_sets", b"bodyparts"} <= {line.split(b":")[0] for line in lines}
 
 

@@ -44,7 +44,7 @@ class Table:
 
 def looks_like_csv(head: bytes) -> bool:
     """Tell by its first bytes whether a text is a table of DeepLabCut: rows called scorer, bodyparts and coords."""
-    firsts = [line.split(b",")[0].strip(b'" \r') for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:4]]
+    firsts = [line.split(b",")[0].strip(b'" \r') for line in head.split(b"\n")[:4]]
     return firsts[0] == b"scorer" and b"bodyparts" in firsts[1:3] and b"coords" in firsts[2:]
 
 

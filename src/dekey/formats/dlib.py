@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
 
@@ -26,26 +27,33 @@ from dekey.data.problem_kinds import problem
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 from dekey.files import replaced
-from dekey.formats.files import read_xml
+from dekey.formats.files import head, read_xml
 from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS
 from dekey.formats.pictures import written_names
 
+HOLDS: Final = frozenset(
+    {
+        "several_objects",
+        "classes",
+        "crowd",
+        "unlabelled_points",
+        "objects_without_keypoints",
+        "images_without_objects",
+        "boxes",
+        "class_names",
+        "keypoint_names",
+        "image_sizes",
+    }
+)
 _HEAD_BYTES = 65_536
 _MAX_SIDE = 1_000_000
 
 
 def recognises(path: Path) -> bool:
     """Tell by its first 64 KiB whether a file has dlib's elements."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError:
-        return False
-    start = head.find(b"<dataset")
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") and 0 <= start < head.find(b"<image ")
+    start = head(path, _HEAD_BYTES)
+    return start.startswith(b"<") and 0 <= start.find(b"<dataset") < start.find(b"<image ")
 
 
 def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Dataset:

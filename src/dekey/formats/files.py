@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -44,6 +45,17 @@ def checked_path(path: Path) -> Path:
         DekeyError: if there is nothing, or an empty file.
     """
     return path if path.is_dir() else checked_file(path)
+
+
+def head(path: Path, count: int) -> bytes:
+    """Give the first `count` bytes of a file without byte order mark and white space in front; none if it cannot be read."""
+    try:
+        if not path.is_file():  # a pipe would wait for ever
+            return b""
+        with path.open("rb") as stream:
+            return stream.read(count).removeprefix(BOM_UTF8).lstrip()
+    except OSError:
+        return b""
 
 
 def extra_module(name: str, extra: str = "formats") -> Any:

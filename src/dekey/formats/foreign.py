@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dekey.errors import DekeyError
-from dekey.formats.files import read_json
+from dekey.formats.files import head, read_json
 
 _HEAD_BYTES = 65_536
 # Above this size a JSON file is not parsed only to say what it is.
@@ -90,14 +90,13 @@ def describe(path: Path) -> str | None:
     Args:
         path: a file that no format recognises.
     """
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
+    found = head(path, _HEAD_BYTES)
     for start, meaning in _HEADS:
-        if head.startswith(start):
+        if found.startswith(start):
             return meaning
-    if _CORNERS.fullmatch(head):
+    if _CORNERS.fullmatch(found):
         return f"is a line of corners of a number plate (their count, all x, then all y, as shares of the image); {_AS_TABLE}"
-    if head[:1] in (b"{", b"[") and path.stat().st_size <= _MAX_PARSED:
+    if found[:1] in (b"{", b"[") and path.stat().st_size <= _MAX_PARSED:
         try:
             return _describe_json(read_json(path))
         except DekeyError as error:

@@ -40,7 +40,7 @@ from dekey.data.instances import OCCLUDED, UNLABELLED, VISIBLE
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 from dekey.formats.columns import whole_numbers
-from dekey.formats.files import read_json
+from dekey.formats.files import head, read_json
 from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.label_studio_tasks import Thing, image_reference, labelled_result, readings, things
 from dekey.formats.label_studio_writing import write_file
@@ -66,13 +66,9 @@ _HEAD_BYTES: Final = 65_536
 
 def recognises(path: Path) -> bool:
     """Tell by its first 64 KiB whether a file is a JSON list of tasks."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError:
-        return False
-    tasks = b'"annotations"' in head or b'"completions"' in head
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[") and tasks and (b'"result"' in head or b'"data"' in head)
+    start = head(path, _HEAD_BYTES)
+    tasks = b'"annotations"' in start or b'"completions"' in start
+    return start.startswith(b"[") and tasks and (b'"result"' in start or b'"data"' in start)
 
 
 def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Dataset:

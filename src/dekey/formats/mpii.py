@@ -31,12 +31,11 @@ from dekey.data.problem_kinds import problem
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 from dekey.formats.coco_objects import only_objects, short
-from dekey.formats.files import read_json
+from dekey.formats.files import head, read_json
 from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import unnamed_keypoints
 
 HOLDS: Final[frozenset[str]] = frozenset()
-NOTE: Final = "read only: it keeps a rough centre and scale in place of boxes"
 _CLASS = "person"
 _JOINTS: Final = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax", "upper_neck",
@@ -51,15 +50,9 @@ _HEAD_BYTES = 65_536
 
 def recognises(path: Path) -> bool:
     """Tell by its first 64 KiB whether a file is a list with MPII's keys."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError:
-        return False
+    start = head(path, _HEAD_BYTES)
     keys = (b'"joints"', b'"joints_vis"', b'"image"')
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[") and all(key in head for key in keys)
+    return start.startswith(b"[") and all(key in start for key in keys)
 
 
 def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Dataset:

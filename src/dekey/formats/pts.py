@@ -34,7 +34,7 @@ from dekey.errors import DekeyError
 from dekey.files import new_folder
 from dekey.formats.coco_objects import short
 from dekey.formats.copies import copy_picture
-from dekey.formats.files import files_below, read_json, read_text
+from dekey.formats.files import files_below, head, read_json, read_text
 from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS, unnamed_keypoints
 from dekey.formats.pictures import label_names, with_suffixes, written_names
@@ -68,11 +68,10 @@ def recognises(path: Path) -> bool:
 
 
 def _reader(path: Path) -> Callable[[Path], _Shape] | None:
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"version:") and b"n_points:" in head:
+    start = head(path, _HEAD_BYTES)
+    if start.startswith(b"version:") and b"n_points:" in start:
         return _read_pts
-    if path.suffix.lower() == ".ljson" and head.startswith(b"{"):
+    if path.suffix.lower() == ".ljson" and start.startswith(b"{"):
         return _read_ljson
     return None
 

@@ -29,7 +29,7 @@ from dekey.data.problem_kinds import problem
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 from dekey.files import replaced
-from dekey.formats.files import read_text
+from dekey.formats.files import head, read_text
 from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS, unnamed_keypoints
 from dekey.formats.pictures import with_suffixes, written_names
@@ -52,14 +52,7 @@ class _Record:
 
 def recognises(path: Path) -> bool:
     """Tell by its first line of text whether a file is a TPS file."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError:
-        return False
-    key, equals, rest = head.split(b"\n")[0].partition(b"=")
+    key, equals, rest = head(path, _HEAD_BYTES).split(b"\n")[0].partition(b"=")
     return key.strip().upper() in (b"LM", b"LM3") and bool(equals) and rest.strip().isdigit()
 
 

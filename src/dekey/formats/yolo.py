@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +40,23 @@ from dekey.files import new_folder, write_text
 from dekey.formats.copies import copy_picture
 from dekey.formats.files import read_text
 from dekey.formats.gather import Images, Objects, build_dataset, place_images
+from dekey.formats.losses import ALL
 from dekey.formats.pictures import label_names, written_names
 from dekey.formats.yolo_description import Description, describes, read_description
 from dekey.formats.yolo_files import descriptions, find_description, find_split, split_root
 
+HOLDS: Final = ALL - {
+    "crowd",
+    "empty_objects",
+    "objects_without_boxes",
+    "areas",
+    "class_keypoints",
+    "sigmas",
+    "image_ids",
+    "annotation_ids",
+    "category_ids",
+    "image_sizes",
+}
 # A label file of 16 MB holds some 30 000 objects of 17 keypoints.
 _MAX_LABEL_BYTES = 16 * 1024**2
 # Digits after the point: of an image 10 000 px wide, a hundred millionth of a pixel.

@@ -16,7 +16,7 @@ from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 from dekey.formats.coco_categories import Categories, read_categories
 from dekey.formats.coco_objects import short
-from dekey.formats.files import read_yaml
+from dekey.formats.files import head, read_yaml
 from dekey.formats.names import UNNAMED_CLASS, unnamed_keypoints
 
 # A description is a page of text; a hundred classes of a hundred keypoints each take 0.2 MB.
@@ -51,14 +51,8 @@ class Description:
 
 def describes(path: Path, *, poses: bool) -> bool:
     """Tell by its first 64 KiB whether a file is a data.yaml, of poses or of anything."""
-    try:
-        if path.suffix.lower() not in (".yaml", ".yml") or not path.is_file():
-            return False
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError:
-        return False
-    return bool(_SHAPE.search(head)) or (not poses and bool(_NAMES.search(head) and _SPLITS.search(head)))
+    start = head(path, _HEAD_BYTES) if path.suffix.lower() in (".yaml", ".yml") else b""
+    return bool(_SHAPE.search(start)) or (not poses and bool(_NAMES.search(start) and _SPLITS.search(start)))
 
 
 def read_description(path: Path, problems: list[Problem]) -> Description:
