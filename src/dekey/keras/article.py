@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dekey.data import Schema
 from dekey.errors import DekeyError
+from dekey.models.article import answers_of
 from dekey.runtime import Manifest
 
 # Cells, down and across, of the grid that the regression reads; see `dekey.models.article`.
@@ -164,22 +165,9 @@ class ArticleGraph(nn.Module):
     def detect(self, images: Tensor) -> dict[str, Tensor]:
         """Find the object in images (B, 3, H, W) uint8; arrays as `dekey.models.article.ArticleModel.detect`."""
         found = self.network(images.permute(0, 2, 3, 1).float(), training=False)
-        box = found["box"] if isinstance(found, dict) else found
-        centre, half = box[:, :2], box[:, 2:] / 2
-        ends = torch.cat([centre - half, centre + half], dim=1).clamp(0, 1)
-        boxes = (ends * torch.cat([self.extent, self.extent]))[:, None]
-        shares = found["keypoints"] if isinstance(found, dict) else box[:, None, :2][:, :0]
-        keypoints = (shares * self.extent)[:, None]
-        scores = torch.ones_like(boxes[..., 0])
-        sure = torch.ones_like(keypoints[..., 0])
-        return {
-            "boxes": boxes,
-            "scores": scores,
-            "labels": torch.zeros_like(scores, dtype=torch.int64),
-            "keypoints": keypoints,
-            "keypoint_scores": sure,
-            "visibility": sure,
-        }
+        if isinstance(found, dict):
+            return answers_of(found["box"], found["keypoints"], self.extent)
+        return answers_of(found, found[:, None, :2][:, :0], self.extent)  # no keypoint: (B, 0, 2)
 
 
 def _check(input_size: tuple[int, int], schema: Schema) -> None:
@@ -207,6 +195,4 @@ def _to_json(schema: Schema) -> str:
 
 
 def _from_json(text: str) -> Schema:
-    import json
-
     return Schema.from_dict(json.loads(text))

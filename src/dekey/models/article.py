@@ -120,20 +120,34 @@ class ArticleModel(nn.Module):
             ``keypoints`` (B, N, K, 2) input px · ``keypoint_scores`` and ``visibility`` (B, N, K) one.
         """
         found = self(images)
-        centre, half = found["box_shares"][:, :2], found["box_shares"][:, 2:] / 2
-        ends = torch.cat([centre - half, centre + half], dim=1).clamp(0, 1)
-        boxes = (ends * torch.cat([self.extent, self.extent]))[:, None]
-        keypoints = (found["keypoint_shares"] * self.extent)[:, None]
-        scores = torch.ones_like(boxes[..., 0])
-        keypoint_scores = torch.ones_like(keypoints[..., 0])
-        return {
-            "boxes": boxes,
-            "scores": scores,
-            "labels": torch.zeros_like(scores, dtype=torch.int64),
-            "keypoints": keypoints,
-            "keypoint_scores": keypoint_scores,
-            "visibility": keypoint_scores,
-        }
+        return answers_of(found["box_shares"], found["keypoint_shares"], self.extent)
+
+
+def answers_of(box_shares: Tensor, keypoint_shares: Tensor, extent: Tensor) -> dict[str, Tensor]:
+    """Turn the shares of a regression into what every `detect` gives.
+
+    Args:
+        box_shares: (B, 4) centre x, centre y, width, height, as shares of the input.
+        keypoint_shares: (B, K, 2) shares of the input.
+        extent: (2,) width and height of the input, px.
+
+    Returns:
+        The arrays of `ArticleModel.detect`; boxes end at the border of the input.
+    """
+    centre, half = box_shares[:, :2], box_shares[:, 2:] / 2
+    ends = torch.cat([centre - half, centre + half], dim=1).clamp(0, 1)
+    boxes = (ends * torch.cat([extent, extent]))[:, None]
+    keypoints = (keypoint_shares * extent)[:, None]
+    scores = torch.ones_like(boxes[..., 0])
+    keypoint_scores = torch.ones_like(keypoints[..., 0])
+    return {
+        "boxes": boxes,
+        "scores": scores,
+        "labels": torch.zeros_like(scores, dtype=torch.int64),
+        "keypoints": keypoints,
+        "keypoint_scores": keypoint_scores,
+        "visibility": keypoint_scores,
+    }
 
 
 def build_article_model(
