@@ -86,8 +86,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside `path`, which becomes `path` when the block ends without error.
 
     Raises:
-        DekeyError: if `path` exists and holds something, or its parent does not exist.
+        DekeyError: if `path` exists and holds something, is the working directory, or its parent does not exist.
     """
+    if not path.name:
+        raise DekeyError(f"found {path}, whose place no new folder can take, expected the name of a new folder to write")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DekeyError(f"{path} exists already and is not empty, expected the name of a new folder to write")
     if not path.parent.is_dir():

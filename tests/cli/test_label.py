@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -51,8 +52,57 @@ def test_pictures_in_folders_stay_where_they_are(tmp_path: Path) -> None:
     assert not (out / "images").exists()
     summary = json.loads((out / "summary.json").read_text())
     assert summary["train"]["left_out"]["unreadable"] + summary["test"]["left_out"]["unreadable"] == 1
+    assert summary["image_folder"] == str(source)
     dataset = dekey.read(out / "test.json", images=source)
     assert dataset[0].read_image().shape == (96, 96, 3)
+
+
+def test_image_names_start_in_the_folder_that_was_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = write_folders(tmp_path / "alone", ("cat",), 8)
+    parted = tmp_path / "parted"
+    write_folders(parted / "train", ("cat",), 3)
+    write_folders(parted / "val", ("cat",), 2)
+    for source in (alone, parted):
+        out = tmp_path / f"{source.name}_labelled"
+        assert main(["label", str(source), "--out", str(out)]) == 0
+        assert f"image names start in {source};" in capsys.readouterr().err
+        for part in ("train", "test"):
+            for one in dekey.read(out / f"{part}.json", images=source):
+                assert one.read_image().shape == (96, 96, 3)
+
+
+def test_what_fails_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = write_folders(tmp_path / "few", count=2)
+    assert main(["label", str(few), "--out", str(tmp_path / "out")]) == 2
+    assert "4 pictures of 2 classes, too few of each to set 15% aside" in capsys.readouterr().err
+    flat = write_folders(tmp_path / "flat")
+    (flat / "test" / "cat").mkdir(parents=True)
+    (flat / "cat").rename(flat / "train")
+    (flat / "train" / "cat").mkdir()
+    for file in (flat / "train").glob("*.png"):
+        file.rename(flat / "train" / "cat" / file.name)
+    cv2.imwrite(str(flat / "test" / "cat" / "grey.png"), np.full((64, 64, 3), 90, np.uint8))
+    assert main(["label", str(flat), "--out", str(tmp_path / "out")]) == 2
+    assert "none of the 1 pictures for test" in capsys.readouterr().err
+    grounds = tmp_path / "grounds"
+    grounds.mkdir()
+    for name in ("a.png", "b.png"):
+        (grounds / name).write_bytes(b"\x89PNG nothing")
+    source = write_folders(tmp_path / "pictures")
+    broken = ["--compose", "2", "--backgrounds", str(grounds)]
+    assert main(["label", str(source), "--out", str(tmp_path / "out"), *broken]) == 2
+    assert "a.png cannot be opened" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few", "flat", "grounds", "pictures"]
+
+
+def test_the_working_directory_is_no_new_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_folders(tmp_path / "pictures")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["label", str(source), "--out", "."]) == 2
+    assert "expected the name of a new folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -80,4 +130,4 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path, capsys:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x")
     assert main(["label", str(source), "--out", str(tmp_path / "out")]) == 2
-    assert "not an empty folder" in capsys.readouterr().err
+    assert "is not empty, expected the name of a new folder" in capsys.readouterr().err

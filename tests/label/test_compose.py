@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,9 +12,10 @@ from dekey.data.instances import OCCLUDED, UNLABELLED, VISIBLE
 from dekey.errors import DekeyError
 from dekey.label.backgrounds import without_object
 from dekey.label.compose import OPAQUE, Composer, Layout, opacity_in_scene
-from dekey.label.foreground import find_foreground
+from dekey.label.foreground import MOST_SIDE, find_foreground
 from dekey.label.points import describe, shape_schema
 from dekey.label.segmentation import Labelled
+from dekey.label.sheet import contact_sheet
 from tests.label.conftest import draw_ellipse
 
 SCHEMA = shape_schema(["a", "b"])
@@ -124,6 +128,37 @@ def test_the_object_is_painted_over(labelled: list[Labelled], pictures: list[NDA
     ground = without_object(pictures[0], labelled[0].opacity)
     assert pictures[0][..., 0].max() > 180
     assert ground[..., 0].max() < 130
+
+
+def test_a_large_picture_is_painted_over_at_the_working_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, mask = draw_ellipse((200.0, 150.0), (90, 50), 30.0, size=400)
+    found = find_foreground(picture)
+    assert found is not None
+    painted: list[int] = []
+    inpaint = cv2.inpaint
+
+    def spy(work: NDArray[np.uint8], *rest: Any) -> Any:
+        painted.append(max(work.shape))
+        return inpaint(work, *rest)
+
+    monkeypatch.setattr(cv2, "inpaint", spy)
+    ground = without_object(picture, np.round(found.share * 255).astype(np.uint8))
+    assert painted == [MOST_SIDE]
+    assert ground.shape == picture.shape
+    assert picture[mask][:, 0].min() > 150
+    assert ground[mask][:, 0].max() < 130
+    far = cv2.dilate(mask.astype(np.uint8), np.ones((61, 61), np.uint8)) == 0
+    np.testing.assert_array_equal(ground[far], picture[far])
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (164 - 4, 10 * 164 - 4, 3)), (11, (2 * 164 - 4, 10 * 164 - 4, 3))])
+def test_a_sheet_shows_the_tiles_in_rows(count: int, shape: tuple[int, int, int]) -> None:
+    tiles = [np.full((160, 160, 3), index, dtype=np.uint8) for index in range(count)]
+    sheet = contact_sheet(tiles)
+    assert sheet.shape == shape
+    last = divmod(count - 1, 10)
+    top, left = 164 * last[0], 164 * last[1]
+    np.testing.assert_array_equal(sheet[top : top + 160, left : left + 160], tiles[-1])
 
 
 @pytest.mark.parametrize(

@@ -60,13 +60,14 @@ def test_pickles_are_refused_and_not_opened(tmp_path: Path) -> None:
     assert not (tmp_path / "opened").exists()
 
 
-def test_folders_are_classes_and_links_are_not_followed(tmp_path: Path) -> None:
+def test_folders_are_classes_and_links_and_hidden_ones_are_not_followed(tmp_path: Path) -> None:
     folder = write_folders(tmp_path / "pictures")
     outside = tmp_path / "outside"
     outside.mkdir()
     cv2.imwrite(str(outside / "secret.png"), np.zeros((8, 8, 3), np.uint8))
     (folder / "linked").symlink_to(outside)
     (folder / "cat" / "link.png").symlink_to(outside / "secret.png")
+    write_folders(folder, (".thumbnails",), 1)
     pictures = open_pictures(folder)
     assert pictures.classes == ("cat", "dog")
     assert list(pictures.names) == [f"{name}/{index}.png" for name in ("cat", "dog") for index in range(6)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise DekeyError(f"found --seed {arguments.seed}, expected 0 or more")
     from dekey.label import Options, label_folder
     from dekey.label.compose import Layout
+    from dekey.runtime.threads import usable_cores
 
     options = Options(
         **({} if arguments.quality is None else {"quality": arguments.quality}),
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         layout=Layout((size[1], size[0]), objects, lengths, seed=arguments.seed),
         grounds=None if arguments.backgrounds is None else Path(arguments.backgrounds),
         seed=arguments.seed,
-        workers=max((os.cpu_count() or 2) // 2, 1),
+        workers=max(usable_cores() // 2, 1),
     )
     out = Path(arguments.out)
     summary = label_folder(Path(arguments.pictures), out, options, _watch)
@@ -84,6 +84,9 @@ def _lines(summary: dict[str, Any], out: Path) -> list[str]:
         lines += [f"  {sentence}" for sentence in own["unreadable"]]
         if "scenes" in own:
             lines.append(f"{part}: {own['scenes']['count']} scenes with {own['scenes']['objects']} objects")
+    if summary["image_folder"] is not None:
+        start = f"image names start in {summary['image_folder']}"
+        lines.append(f"{start}; who reads train.json or test.json says so with --images")
     sheets = [out / "train.png", *([out / "scenes" / "train.png"] if "scenes" in summary["train"] else [])]
     lines.append(f"look at {' and '.join(map(str, sheets))} before you train")
     return [printable(line) for line in lines]

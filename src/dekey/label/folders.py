@@ -2,7 +2,7 @@
 
 Where the folder has a part for training and one for testing (``train`` beside ``val``, ``valid``, ``validation`` or ``test``),
 each with the folders of the classes, both are read and the second is set aside. Links are not followed: what is read lies in
-the folder that was named. Pictures may lie deeper inside the folder of their class.
+the folder that was named; hidden folders and files are left out. Pictures may lie deeper inside the folder of their class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DEPTH = 8
 
 def recognises(path: Path) -> bool:
     """Tell whether a folder has a folder with a picture in it."""
-    return any(next(_pictures(folder), None) is not None for folder in _folders(path))
+    return any(map(_has_picture, _folders(path)))
 
 
 def open_folders(path: Path) -> Folders:
@@ -43,7 +43,7 @@ class Folders:
 
     def __init__(self, path: Path) -> None:
         parts = _parts(path)
-        self.classes = tuple(sorted({folder.name for root, _ in parts for folder in _folders(root) if any(_pictures(folder))}))
+        self.classes = tuple(sorted({folder.name for root, _ in parts for folder in _folders(root) if _has_picture(folder)}))
         position = {name: index for index, name in enumerate(self.classes)}
         files: list[Path] = []
         labels: list[int] = []
@@ -85,7 +85,7 @@ def _parts(path: Path) -> list[tuple[Path, bool]]:
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(each for each in path.iterdir() if each.is_dir() and not each.is_symlink())
+    return sorted(each for each in path.iterdir() if each.is_dir() and not each.is_symlink() and not each.name.startswith("."))
 
 
 def _has_picture(folder: Path) -> bool:

@@ -13,26 +13,37 @@ from dekey.draw import draw_instances
 _GAP = 4
 
 
-def contact_sheet(
-    pictures: Sequence[tuple[NDArray[np.uint8], Instances]], schema: Schema, columns: int = 10, side: int = 160
-) -> NDArray[np.uint8]:
-    """Lay pictures with their boxes, keypoints and classes beside each other, in rows.
+def tile(picture: NDArray[np.uint8], instances: Instances, schema: Schema, side: int = 160) -> NDArray[np.uint8]:
+    """Fit a picture with its boxes, keypoints and classes into a square.
 
     Args:
-        pictures: S pictures (H, W, 3) uint8 and their objects.
+        picture: (H, W, 3) uint8.
+        instances: its objects.
         schema: of the labels.
-        columns: pictures a row.
-        side: px of the square that each picture is fitted into.
+        side: px of the square.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
+    affine = geometry.letterbox((picture.shape[0], picture.shape[1]), (side, side))
+    return draw_instances(geometry.warp(picture, affine, (side, side), fill=235), instances.mapped(affine), schema)
+
+
+def contact_sheet(tiles: Sequence[NDArray[np.uint8]], columns: int = 10) -> NDArray[np.uint8]:
+    """Lay tiles beside each other, in rows.
+
+    Args:
+        tiles: one or more (side, side, 3) uint8.
+        columns: tiles a row.
 
     Returns:
         (rows · (side + 4) − 4, columns · (side + 4) − 4, 3) uint8.
     """
+    side = len(tiles[0])
     step = side + _GAP
-    rows = -(-len(pictures) // columns)
-    sheet = np.full((max(rows, 1) * step - _GAP, columns * step - _GAP, 3), 255, dtype=np.uint8)
-    for position, (picture, instances) in enumerate(pictures):
-        affine = geometry.letterbox((picture.shape[0], picture.shape[1]), (side, side))
-        tile = draw_instances(geometry.warp(picture, affine, (side, side), fill=235), instances.mapped(affine), schema)
+    rows = -(-len(tiles) // columns)
+    sheet = np.full((rows * step - _GAP, columns * step - _GAP, 3), 255, dtype=np.uint8)
+    for position, one in enumerate(tiles):
         top, left = position // columns * step, position % columns * step
-        sheet[top : top + side, left : left + side] = tile
+        sheet[top : top + side, left : left + side] = one
     return sheet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,23 +13,24 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dekey.data import Dataset, Instances, Sample, Schema
-from dekey.data.images import IMAGE_SUFFIXES, read_image
+from dekey.data import Dataset, Sample, Schema
+from dekey.data.dataset import PictureFiles
+from dekey.data.images import IMAGE_SUFFIXES, image_size, read_image
 from dekey.errors import DekeyError
-from dekey.files import replacing, write_text
+from dekey.files import new_folder, replacing, write_text
 from dekey.formats import write
 from dekey.label.compose import Composer, Layout
 from dekey.label.points import shape_schema
 from dekey.label.segmentation import QUALITY, REASONS, Labelled, Result, label_pictures
-from dekey.label.sheet import contact_sheet
+from dekey.label.sheet import contact_sheet, tile
 from dekey.label.sources import Pictures, divide, open_pictures
 
 PARTS = ("train", "test")
 _JPEG_QUALITY = 95
 _SHEET = 60
 _SCENES_SHEET = 15
-# Decoded pictures kept in memory while scenes are composed.
-_CACHE = 512
+# Bytes of decoded pictures kept in memory while scenes are composed.
+_CACHE = 1 << 30
 
 
 class Advances(Protocol):
@@ -88,7 +89,7 @@ def label_folder(path: Path, out: Path, options: Options, watch: Watch = _unwatc
 
     Args:
         path: folder of the pictures, in a layout of `dekey.label.sources.SOURCES`.
-        out: folder to write; made if missing, else it must be empty.
+        out: folder to write, whole or not at all; if it exists, it must be empty.
         options: how.
         watch: shows progress.
 
@@ -96,38 +97,48 @@ def label_folder(path: Path, out: Path, options: Options, watch: Watch = _unwatc
         The summary, as it is written to ``summary.json``.
 
     Raises:
-        DekeyError: if there are no pictures, nothing can be labelled, or `out` is not empty.
+        DekeyError: if there are no pictures or too few, nothing can be labelled, or `out` is not empty.
     """
     pictures = open_pictures(path)
-    grounds = None if options.grounds is None else _ground_files(options.grounds)
-    _empty_folder(out)
-    schema = shape_schema(pictures.classes)
+    grounds = None if options.grounds is None else _ground_sizes(options.grounds)
     tested = divide(pictures, options.test_share, options.seed)
-    summary: dict[str, Any] = {"method": "segmentation", "quality": options.quality, "classes": list(schema.classes)}
-    results: list[Result] = []
-    for part, chosen in zip(PARTS, (~tested, tested), strict=True):
-        indices = np.flatnonzero(chosen).tolist()
-        with watch(f"segmenting {part}", len(indices), "pictures") as progress:
-            result = label_pictures(
-                pictures, indices, quality=options.quality, workers=options.workers, advance=progress.advance
-            )
-        if not result.kept:
+    schema = shape_schema(pictures.classes)
+    summary: dict[str, Any] = {
+        "method": "segmentation",
+        "quality": options.quality,
+        "classes": list(schema.classes),
+        "image_folder": None if pictures.files is None else str(path),
+    }
+    with new_folder(out) as folder:
+        if not tested.any():
             raise DekeyError(
-                f"none of the {len(indices)} pictures for {part} shows one object that can be told from its border; "
-                "lower --quality, or give pictures of single objects"
+                f"{path} holds {len(tested)} pictures of {len(pictures.classes)} classes, too few of each to set "
+                f"{options.test_share:.0%} aside for testing; give more, or a folder test beside a folder train"
             )
-        results.append(result)
-        _write_pictures(out, part, pictures, schema, result)
-        summary[part] = _counts(schema, result)
-    if options.scenes:
-        ratio = len(results[1].kept) / len(results[0].kept)
-        counts = (options.scenes, max(round(options.scenes * ratio), 1))
-        for stream, (part, result, count) in enumerate(zip(PARTS, results, counts, strict=True)):
-            with watch(f"composing {part}", count, "scenes") as progress:
-                composer = _composer(options, schema, result.kept, pictures, grounds, stream)
-                objects = _write_scenes(out / "scenes", part, composer, schema, count, progress)
-            summary[part]["scenes"] = {"count": count, "objects": objects}
-    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+        results: list[Result] = []
+        for part, chosen in zip(PARTS, (~tested, tested), strict=True):
+            indices = np.flatnonzero(chosen).tolist()
+            with watch(f"segmenting {part}", len(indices), "pictures") as progress:
+                result = label_pictures(
+                    pictures, indices, quality=options.quality, workers=options.workers, advance=progress.advance
+                )
+            if not result.kept:
+                raise DekeyError(
+                    f"none of the {len(indices)} pictures for {part} shows one object that can be told from its border; "
+                    "lower --quality, or give pictures of single objects"
+                )
+            results.append(result)
+            _write_pictures(folder, part, pictures, schema, result)
+            summary[part] = _counts(schema, result)
+        if options.scenes:
+            ratio = len(results[1].kept) / len(results[0].kept)
+            counts = (options.scenes, max(round(options.scenes * ratio), 1))
+            for stream, (part, result, count) in enumerate(zip(PARTS, results, counts, strict=True)):
+                with watch(f"composing {part}", count, "scenes") as progress:
+                    composer = _composer(options, schema, result.kept, pictures, grounds, stream)
+                    objects = _write_scenes(folder / "scenes", part, composer, schema, count, progress)
+                summary[part]["scenes"] = {"count": count, "objects": objects}
+        write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
 
@@ -148,37 +159,39 @@ def _counts(schema: Schema, result: Result) -> dict[str, Any]:
 def _write_pictures(out: Path, part: str, pictures: Pictures, schema: Schema, result: Result) -> None:
     """Write PART.json and its sheet; pictures that are no files of their own are written beside it."""
     samples: list[Sample] = []
-    for each in result.kept:
+    names: list[str] = []
+    for number, each in enumerate(result.kept):
+        name = pictures.names[each.index]
         if pictures.files is None:
-            file = out / "images" / part / f"{pictures.names[each.index]}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            save_picture(file, pictures.read(each.index))
-        else:
-            file = pictures.files[each.index]
-        samples.append(_sample(file, each.size, each.instances, len(samples)))
-    write(_dataset(schema, samples), out / f"{part}.json")
-    chosen = _evenly(len(result.kept), _SHEET)
-    tiles = [(pictures.read(result.kept[index].index), result.kept[index].instances) for index in chosen]
-    save_picture(out / f"{part}.png", contact_sheet(tiles, schema))
+            name = f"images/{part}/{name}.png"
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            save_picture(out / name, pictures.read(each.index))
+        names.append(name)
+        samples.append(Sample(out / name, each.size, each.instances, number + 1, np.array([number + 1])))
+    # Named as if they lay in `out`, the names are written as they are; else each part would have a root of its own.
+    write(replace(Dataset.from_samples(schema, samples), pictures=PictureFiles(out, names)), out / f"{part}.json")
+    shown = [result.kept[index] for index in _evenly(len(result.kept), _SHEET)]
+    save_picture(out / f"{part}.png", contact_sheet([tile(pictures.read(one.index), one.instances, schema) for one in shown]))
 
 
 def _write_scenes(folder: Path, part: str, composer: Composer, schema: Schema, count: int, progress: Advances) -> int:
     """Write scenes/PART.json, its pictures and its sheet; give the number of objects."""
     (folder / "images" / part).mkdir(parents=True, exist_ok=True)
     samples: list[Sample] = []
-    tiles: list[tuple[NDArray[np.uint8], Instances]] = []
+    tiles: list[NDArray[np.uint8]] = []
     objects = 0
     for number in range(count):
         picture, instances, _ = composer.scene(number)
         file = folder / "images" / part / f"{number:06d}.jpg"
         save_picture(file, picture)
-        samples.append(_sample(file, (picture.shape[0], picture.shape[1]), instances, objects))
+        ids = np.arange(objects, objects + len(instances)) + 1
+        samples.append(Sample(file, (picture.shape[0], picture.shape[1]), instances, number + 1, ids))
         objects += len(instances)
         if number < _SCENES_SHEET:
-            tiles.append((picture, instances))
+            tiles.append(tile(picture, instances, schema, side=320))
         progress.advance()
-    write(_dataset(schema, samples), folder / f"{part}.json")
-    save_picture(folder / f"{part}.png", contact_sheet(tiles, schema, columns=5, side=320))
+    write(Dataset.from_samples(schema, samples), folder / f"{part}.json")
+    save_picture(folder / f"{part}.png", contact_sheet(tiles, columns=5))
     return objects
 
 
@@ -187,18 +200,28 @@ def _composer(
     schema: Schema,
     kept: Sequence[Labelled],
     pictures: Pictures,
-    grounds: Sequence[Path] | None,
+    grounds: dict[Path, tuple[int, int]] | None,
     stream: int,
 ) -> Composer:
     own = None
     if grounds is not None:
         # Every second file, so that no ground of a scene for training is one of a scene for testing.
-        files = grounds[stream::2]
-        own = (lru_cache(maxsize=64)(lambda number: read_image(files[number])), len(files))
-    return Composer(options.layout, schema, kept, lru_cache(maxsize=_CACHE)(pictures.read), own, stream)
+        files = list(grounds)[stream::2]
+        own = (_remembering(lambda number: read_image(files[number]), [grounds[file] for file in files]), len(files))
+    read = _remembering(pictures.read, [each.size for each in kept])
+    return Composer(options.layout, schema, kept, read, own, stream)
 
 
-def _ground_files(folder: Path) -> list[Path]:
+def _remembering(
+    read: Callable[[int], NDArray[np.uint8]], sizes: Sequence[tuple[int, int]]
+) -> Callable[[int], NDArray[np.uint8]]:
+    """Keep so many of the pictures last read as fit into `_CACHE`, whichever of these sizes (H, W) they have."""
+    largest = max(3 * height * width for height, width in sizes)
+    return lru_cache(maxsize=max(_CACHE // largest, 1))(read)
+
+
+def _ground_sizes(folder: Path) -> dict[Path, tuple[int, int]]:
+    """List the pictures of a folder with their sizes (H, W); what cannot be opened is an error before anything is made."""
     if not folder.is_dir():
         raise DekeyError(f"the folder of backgrounds {folder} does not exist; check --backgrounds")
     files = sorted(
@@ -206,27 +229,7 @@ def _ground_files(folder: Path) -> list[Path]:
     )
     if len(files) < 2:
         raise DekeyError(f"found {len(files)} pictures in {folder}, expected at least 2, one for training and one for testing")
-    return files
-
-
-def _empty_folder(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DekeyError(f"--out {out} exists and is not an empty folder; name a new one, so that no labels are mixed")
-    if not out.absolute().parent.is_dir():
-        raise DekeyError(f"--out {out} lies in a folder that does not exist; make the folder first")
-    out.mkdir(exist_ok=True)
-
-
-def _sample(file: Path, size: tuple[int, int], instances: Instances, first_id: int) -> Sample:
-    return Sample(file, size, instances, 0, np.arange(first_id, first_id + len(instances)) + 1)
-
-
-def _dataset(schema: Schema, samples: Sequence[Sample]) -> Dataset:
-    numbered = [
-        Sample(each.picture, each.size, each.instances, number, each.annotation_ids)
-        for number, each in enumerate(samples, start=1)
-    ]
-    return Dataset.from_samples(schema, numbered)
+    return {file: image_size(file) for file in files}
 
 
 def _evenly(count: int, most: int) -> list[int]:
