@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dekey.data import Dataset, Instances, Sample, Schema
 from dekey.errors import DekeyError
@@ -214,3 +215,8 @@ def test_the_coco_export_of_cvat_is_read_as_coco(shared_data: Path) -> None:
     path = shared_data / "formats" / "yolo_pose_wagon" / "cvat_export" / "person_keypoints_default.json"
     assert recognise(path) == "coco"
     assert len(read(path, problems="drop").schema.keypoints) == 4
+
+
+def test_a_size_that_no_image_has_is_not_believed(load, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    assert load(page(BOX + SKELETON, image='id="7" name="a.png" width="99999999999" height="48"')).sizes.tolist() == [[48, 64]]

@@ -18,10 +18,7 @@ from dekey.formats.coco_objects import only_objects, read_objects, short
 from dekey.formats.coco_unnamed import name_keypoints
 from dekey.formats.coco_wholebody import BODY, widen
 from dekey.formats.columns import whole_numbers
-from dekey.formats.pictures import picture_files
-
-# No picture has a longer side; what is beyond is a mistake of the file.
-_MAX_SIDE = 1_000_000
+from dekey.formats.pictures import MAX_SIDE, picture_files
 
 
 def build_dataset(content: dict[str, Any], path: Path, images: Path | None, keep: bool) -> Dataset:
@@ -95,7 +92,7 @@ def _read_images(
     sizes = np.stack([height, width], axis=1)
     usable = sound & named
     usable[list(refused)] = False
-    sized = has_height & has_width & ((sizes > 0) & (sizes < _MAX_SIDE)).all(axis=1)
+    sized = has_height & has_width & ((sizes > 0) & (sizes < MAX_SIDE)).all(axis=1)
     for index in np.flatnonzero(usable & ~sized).tolist():
         # Only for images whose size the file does not state is the header read.
         try:

@@ -27,6 +27,7 @@ from dekey.data.problem_kinds import problem
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 from dekey.files import replaced
+from dekey.formats.columns import whole_numbers
 from dekey.formats.files import head, read_xml
 from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS
@@ -47,7 +48,6 @@ HOLDS: Final = frozenset(
     }
 )
 _HEAD_BYTES = 65_536
-_MAX_SIDE = 1_000_000
 
 
 def recognises(path: Path) -> bool:
@@ -80,7 +80,7 @@ def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Datas
         raise DekeyError(f"no box of {path} has a part with a name, so there are no keypoints; label some in imglab")
     classes = list(dict.fromkeys(_label(box) for own in boxes for box in own))
     problems: list[Problem] = []
-    sizes = np.array([[_size(record, "height"), _size(record, "width")] for record in records], dtype=np.int64)
+    sizes = np.stack([whole_numbers([record.get(side) for record in records])[0] for side in ("height", "width")], axis=1)
     places = place_images(path, [record.get("file") or "" for record in records], images, problems, sizes=sizes)
     reader = _Reader({name: index for index, name in enumerate(parts)}, classes)
     for index, own in enumerate(boxes):
@@ -153,11 +153,6 @@ def _number(element: Element, key: str) -> float:
         return float(element.get(key) or "nan")
     except ValueError:
         return np.nan
-
-
-def _size(image: Element, key: str) -> int:
-    text = image.get(key) or ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 and int(text) < _MAX_SIDE else 0
 
 
 def write(dataset: Dataset, path: Path) -> None:

@@ -17,7 +17,7 @@ from dekey.data.instances import UNLABELLED, Instances
 from dekey.data.problem_kinds import problem
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
-from dekey.formats.pictures import picture_files
+from dekey.formats.pictures import MAX_SIDE, picture_files
 from dekey.formats.triples import DOUBTS, lost, unknown_code, usable
 
 # From so many images on, their headers are read in threads.
@@ -82,7 +82,7 @@ def place_images(
         names: S image names.
         images: folder where they start, as the caller says, or None.
         problems: names that leave the folder, missing and broken images are appended here.
-        sizes: (S, 2) H, W px, 0 where the file states none; None where it never does.
+        sizes: (S, 2) H, W px, 0 where the file states none; None where it never does. What no picture can have is not believed.
         root: folder where the names start, already decided; then `images` and the rules are not asked.
     """
     files, refused = picture_files(path, names, root or images)
@@ -93,7 +93,7 @@ def place_images(
     for index, reason in refused.items():
         sound[index] = False
         problems.append(problem("unsafe-path", f"the name {reason}", names[index][:200] or None))
-    unknown = np.flatnonzero(sound & (found <= 0).any(axis=1))
+    unknown = np.flatnonzero(sound & ((found <= 0) | (found >= MAX_SIDE)).any(axis=1))
 
     def size(index: int) -> tuple[int, int] | Problem:
         file = files[index]

@@ -6,11 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Final
 
 from dekey.data.dataset import Dataset, PictureFiles
 from dekey.data.images import IMAGE_SUFFIXES
 from dekey.errors import DekeyError
 
+MAX_SIDE: Final = 1_000_000
+"""No picture has a side of so many pixels; what a label file states beyond is a mistake of the file."""
 # How many images, spread over the file, are looked for before the folder is decided.
 _LOOKED_FOR = 32
 # Bytes of a name, and of a path with room for the folder, that Linux takes; shorter names are not measured.
