@@ -16,8 +16,7 @@ from dekey.data.images import read_image
 from dekey.errors import DekeyError
 from dekey.runtime import OnnxBackend, OpenvinoBackend
 from dekey.runtime.backends import OUTPUTS
-from dekey.runtime.manifest import MANIFEST_KEY
-from dekey.runtime.openvino import RT_INFO, computes_bf16, import_openvino
+from dekey.runtime.openvino import computes_bf16, import_openvino
 
 # Asked for without importing it: that would report to a web service.
 pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="needs dekey[openvino]")
@@ -32,11 +31,11 @@ def inputs(small_data: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def pair(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network as .xml and .bin, its manifest among OpenVINO's metadata."""
-    openvino = import_openvino()
-    model = openvino.Core().read_model(os.fspath(small_onnx))
-    model.set_rt_info(OnnxBackend(small_onnx).manifest.to_metadata()[MANIFEST_KEY], list(RT_INFO))
+    from dekey.export.openvino import save_pair
+
     path = tmp_path_factory.mktemp("pair") / "tubes.xml"
-    openvino.save_model(model, os.fspath(path), compress_to_fp16=False)
+    model = import_openvino().Core().read_model(os.fspath(small_onnx))
+    save_pair(model, OnnxBackend(small_onnx).manifest, path)
     return path
 
 
@@ -133,25 +132,68 @@ def test_what_is_no_model_is_one_sentence(pair: Path, small_onnx: Path, tmp_path
         dekey.load(tmp_path / "other.xml")
 
 
-def test_nothing_is_reported_and_no_home_is_written_to(small_onnx: Path, tmp_path: Path) -> None:
-    """With a home in which nobody has opted out, and every connection a fault."""
-    code = """
-import json, socket, sys
-def refuse(*_, **__): raise AssertionError("a connection")
-socket.create_connection = socket.socket.connect = socket.getaddrinfo = refuse
+def test_a_pair_of_which_one_was_replaced_is_refused(pair: Path, tmp_path: Path) -> None:
+    """Another network's .bin of the same length fits the graph; only the hash tells."""
+    path = tmp_path / "tubes.xml"
+    path.write_bytes(pair.read_bytes())
+    weights = bytearray(pair.with_suffix(".bin").read_bytes())
+    path.with_suffix(".bin").write_bytes(weights)
+    assert dekey.load(path).manifest == dekey.load(pair).manifest
+    weights[len(weights) // 2] ^= 1
+    path.with_suffix(".bin").write_bytes(weights)
+    with pytest.raises(DekeyError, match=r"tubes\.bin is not the file that was written with"):
+        dekey.load(path)
+    path.with_suffix(".bin").write_bytes(pair.with_suffix(".bin").read_bytes())
+    path.write_text(pair.read_text(encoding="utf-8").replace("weights_sha256", "another"), encoding="utf-8")
+    with pytest.raises(DekeyError, match=r"tubes\.bin is not the file that was written with"):
+        dekey.load(path)
+
+
+USES = {
+    "openvino": """
 from dekey.runtime import OpenvinoBackend
 OpenvinoBackend(sys.argv[1])
 import openvino.tools.ovc.telemetry_utils as utils
-print(json.dumps([utils.tm.__name__, "openvino_telemetry" in sys.modules, "torch" in sys.modules]))
+stub = utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+""",
+    "nncf": """
+import numpy as np
+from dekey.export.int8 import quantise_openvino
+from dekey.runtime.openvino import import_openvino
+model = import_openvino().Core().read_model(sys.argv[1])
+quantise_openvino(model, [np.zeros((64, 96, 3), dtype=np.uint8)])
+from nncf.telemetry import wrapper
+stub = not hasattr(wrapper, "Telemetry")
+""",
+}
+
+
+@pytest.mark.parametrize("package", USES)
+def test_nothing_is_reported_and_no_home_is_written_to(package: str, small_onnx: Path, tmp_path: Path) -> None:
+    """With a home in which nobody has opted out, and every connection a fault."""
+    if find_spec(package) is None:
+        pytest.skip("needs dekey[quantize]")
+    code = f"""
+import json, socket, sys
+tried = []
+def refuse(*_, **__): tried.append(1); raise AssertionError("a connection")
+socket.create_connection = socket.socket.connect = socket.getaddrinfo = refuse
+{USES[package]}
+print(json.dumps([stub, "openvino_telemetry" in sys.modules, tried]))
 """
     environment = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
     environment.pop("CI", None)
     done = subprocess.run(
-        [sys.executable, "-c", code, str(small_onnx)], capture_output=True, text=True, timeout=120, env=environment
+        [sys.executable, "-c", code, str(small_onnx)], capture_output=True, text=True, timeout=240, env=environment
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["openvino.tools.ovc.telemetry_stub", False, False]
+    assert json.loads(done.stdout.splitlines()[-1]) == [True, False, []]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_opening_a_model_imports_no_torch(small_onnx: Path) -> None:
+    code = "import sys, dekey.runtime as own; own.OpenvinoBackend(sys.argv[1]); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, str(small_onnx)], check=True, timeout=240)
 
 
 def test_without_openvino_the_extra_is_named(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,11 @@ from dekey.errors import DekeyError
 from dekey.export.int8 import quantise_onnx, quantise_openvino
 from dekey.export.onnx import Parity, check_parity, compare, write_graph, write_metadata
 from dekey.export.rewrite import rewritten
-from dekey.files import replacing
+from dekey.files import replacing, replacing_all
 from dekey.models.checkpoint import TorchBackend
 from dekey.runtime import Backend, OnnxBackend, OpenvinoBackend
-from dekey.runtime.manifest import MANIFEST_KEY
-from dekey.runtime.openvino import RT_INFO, import_openvino
+from dekey.runtime.manifest import MANIFEST_KEY, Manifest
+from dekey.runtime.openvino import RT_INFO, WEIGHTS_HASH, import_openvino, weights_hash
 
 Precision = Literal["fp32", "bf16", "int8"]
 Check = Callable[[Backend], None]
@@ -53,17 +52,33 @@ def export_openvino(
     """
     _check_pictures(pictures, precision, calibration)
     openvino = import_openvino()
-    with _replacing_pair(Path(path)) as temporary:
+    target = Path(path)
+    with (
+        replacing_all([target, target.with_suffix(".bin")]) as staged,
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}.") as folder,
+    ):
+        temporary = Path(folder) / "model.xml"
         graph = temporary.with_suffix(".onnx")
         model = rewritten(backend.model, subpixel=False) if precision == "int8" else backend.model
         write_graph(model, backend.manifest, graph, backend.device)
         converted = openvino.Core().read_model(os.fspath(graph))
         if precision == "int8":
             converted = quantise_openvino(converted, calibration)
-        manifest = backend.manifest.model_copy(update={"precision": precision})
-        converted.set_rt_info(manifest.to_metadata()[MANIFEST_KEY], list(RT_INFO))
-        openvino.save_model(converted, os.fspath(temporary), compress_to_fp16=False)
-        return _proven(backend, OpenvinoBackend(temporary), pictures, precision, check)
+        save_pair(converted, backend.manifest.model_copy(update={"precision": precision}), temporary)
+        parity = _proven(backend, OpenvinoBackend(temporary), pictures, precision, check)
+        for file, place in zip((temporary, temporary.with_suffix(".bin")), staged, strict=True):
+            file.replace(place)
+    return parity
+
+
+def save_pair(model: Any, manifest: Manifest, path: Path) -> None:
+    """Write an openvino.Model with its manifest as an .xml file, which holds the hash of the .bin that is written beside it."""
+    openvino = import_openvino()
+    model.set_rt_info(manifest.to_metadata()[MANIFEST_KEY], list(RT_INFO))
+    openvino.save_model(model, os.fspath(path), compress_to_fp16=False)
+    # Known only now; what is written again is the same.
+    model.set_rt_info(weights_hash(path.with_suffix(".bin")), list(WEIGHTS_HASH))
+    openvino.save_model(model, os.fspath(path), compress_to_fp16=False)
 
 
 def export_int8_onnx(
@@ -106,21 +121,3 @@ def _proven(
     if check is not None:
         check(exported)
     return parity
-
-
-@contextmanager
-def _replacing_pair(path: Path) -> Iterator[Path]:
-    """Give a temporary .xml name; what is written there and beside it takes the place of the pair at `path`.
-
-    Raises:
-        DekeyError: if the folder does not exist or a name is a folder's.
-    """
-    with (
-        replacing(path) as temporary_xml,
-        replacing(path.with_suffix(".bin")) as temporary_bin,
-        tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder,
-    ):
-        inside = Path(folder) / "model.xml"
-        yield inside
-        inside.replace(temporary_xml)
-        inside.with_suffix(".bin").replace(temporary_bin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import threading
@@ -22,6 +23,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 RT_INFO = ("dekey", "manifest")
 """Where the manifest lies in the ``rt_info`` of an .xml file."""
+
+WEIGHTS_HASH = ("dekey", "weights_sha256")
+"""Where the hash of the .bin lies there: two files cannot be replaced at once, so the one says which other it belongs to."""
 
 _TELEMETRY = "openvino_telemetry"
 
@@ -65,8 +69,16 @@ def import_openvino() -> Any:
 
 def computes_bf16() -> bool:
     """Tell whether OpenVINO has bf16 on this processor."""
-    core = import_openvino().Core()
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def weights_hash(path: Path) -> str:
+    """Give the SHA-256 of a .bin file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 class OpenvinoBackend:
@@ -84,7 +96,7 @@ class OpenvinoBackend:
 
     Raises:
         DekeyError: if OpenVINO is not installed, or the file is missing, no model, carries no manifest or one that does
-            not fit its graph, or bf16 is asked of a processor that has none.
+            not fit its graph, the .bin is another model's, or bf16 is asked of a processor that has none.
     """
 
     def __init__(
@@ -109,8 +121,10 @@ class OpenvinoBackend:
             raise DekeyError(f"{path} is no model that OpenVINO can read ({' '.join(str(error).split())[:150]})") from error
         self.manifest = Manifest.from_metadata(_metadata(model), str(path))
         _check_model(model, self.manifest, str(path))
+        if source.suffix.lower() == ".xml":
+            _check_weights(model, source)
         wanted = precision if precision != "auto" else "fp32" if self.manifest.precision == "fp32" else "bf16"
-        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        has_bf16 = computes_bf16()
         if precision == "bf16" and not has_bf16:
             raise DekeyError("bf16 was asked for but this processor has no instructions for it; use fp32")
         asked = chosen_threads(threads)
@@ -124,9 +138,9 @@ class OpenvinoBackend:
             options |= {"INFERENCE_NUM_THREADS": self.callers, "NUM_STREAMS": self.callers, "ENABLE_CPU_PINNING": False}
         else:
             options["PERFORMANCE_HINT"] = "LATENCY"
-        # With fixed shapes every buffer is laid out once; a batch gains nothing over its images one by one.
-        model.reshape({INPUT: [1, *self.manifest.input_size, 3]})
         try:
+            # With fixed shapes every buffer is laid out once; a batch gains nothing over its images one by one.
+            model.reshape({INPUT: [1, *self.manifest.input_size, 3]})
             self._compiled = core.compile_model(model, "CPU", options)
         except Exception as error:
             raise DekeyError(
@@ -172,3 +186,15 @@ def _check_model(model: Any, manifest: Manifest, path: str) -> None:
     }
     outputs = {name: lengths(one) for one in model.outputs for name in one.get_names()}
     check_shapes(inputs, outputs, manifest, path)
+
+
+def _check_weights(model: Any, source: Path) -> None:
+    """Check that the .bin is the one that was written with the .xml: another of equal length is read without complaint.
+
+    Raises:
+        DekeyError: if it is not.
+    """
+    place = list(WEIGHTS_HASH)
+    weights = source.with_suffix(".bin")
+    if not model.has_rt_info(place) or model.get_rt_info(place).astype(str) != weights_hash(weights):
+        raise DekeyError(f"{weights} is not the file that was written with {source}, one of the two was replaced; export again")
