@@ -163,6 +163,20 @@ def test_options_that_contradict_each_other(
     assert re.search(expected, capsys.readouterr().err)
 
 
+@needs_openvino
+def test_a_processor_without_bf16_is_named(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["export", str(small_run), "--to", "openvino", "--precision", "bf16", "--force", "--out", str(tmp_path / "a.xml")]
+    said = "what was measured is fp32"
+    for has in (True, False):
+        monkeypatch.setattr("dekey.runtime.openvino.computes_bf16", lambda has=has: has)
+        assert main(words) == 0
+        answer, errors = capsys.readouterr()
+        assert (said in errors) is not has
+    assert json.loads(answer)["largest_score_difference"] < 1e-4
+
+
 def test_the_command_tells_what_int8_costs(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export", str(small_run), "--precision", "int8", "--force", "--out", str(tmp_path / "tubes.onnx")]
     assert main(words) == 0

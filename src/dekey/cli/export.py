@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dekey.config import Config
+    from dekey.export import Parity
     from dekey.export.openvino import Precision
     from dekey.models.checkpoint import TorchBackend
     from dekey.runtime import Backend
@@ -66,6 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
         parity = _export(arguments, backend, target, pictures, run_data, check)
     if not parity.keypoints:
         message("the model is sure of no keypoint on these images, so only scores were compared; try others with --images")
+    if arguments.precision == "bf16":
+        from dekey.runtime.openvino import computes_bf16
+
+        if not computes_bf16():
+            message("this processor has no instructions for bf16, so what was measured is fp32; measure again where it runs")
     files = [target] if target.suffix.lower() == ".onnx" else [target, target.with_suffix(".bin")]
     answer = {
         "file": str(target),
@@ -172,7 +178,7 @@ def _export(
     pictures: Sequence[NDArray[np.uint8]],
     run_data: tuple[Config, Material] | None,
     check: Callable[[Backend], None] | None,
-) -> Any:
+) -> Parity:
     from dekey.export import export_int8_onnx, export_onnx, export_openvino
     from dekey.export.int8 import CALIBRATION_PICTURES
     from dekey.training.prepare import crops_of

@@ -61,8 +61,12 @@ def compared(before: Mapping[str, float], after: Mapping[str, float], images: in
     names = [name for name in (error, *SCORES) if name is not None and name in before]
     relative = {}
     for name in names:
-        change = after[name] - before[name] if name in after else math.inf if name in ERRORS else -math.inf
-        loss = change if name in ERRORS else -change
+        if name not in after:
+            loss = math.inf
+        elif name in ERRORS:
+            loss = after[name] - before[name]
+        else:
+            loss = before[name] - after[name]
         if before[name] > 0:
             relative[name] = loss / before[name]
         elif name in ERRORS:
