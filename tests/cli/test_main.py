@@ -254,6 +254,13 @@ def test_progress_without_a_total_counts(clock: list[float]) -> None:
     assert stream.getvalue().split("\r")[-1].rstrip() == "reading: 1000 records, 500 records/s, 2.0 s"
 
 
+def test_progress_that_counts_nothing_tells_the_time_alone(clock: list[float]) -> None:
+    stream = Terminal()
+    with Progress("loading model.onnx", stream=stream):
+        clock[0] += 7
+    assert stream.getvalue().split("\r")[-1].rstrip() == "loading model.onnx: 7.0 s"
+
+
 def test_progress_lets_an_error_pass_and_ends_the_line(clock: list[float]) -> None:
     stream = Terminal()
     with pytest.raises(ValueError, match="stop"), Progress("reading", stream=stream):

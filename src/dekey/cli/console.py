@@ -103,7 +103,9 @@ class Progress:
             return self._last
         seconds = max(now - self._start, 1e-9)
         rate = self._done / seconds
-        parts = [f"{self._done}{'' if self._total is None else f' of {self._total}'} {self._unit}".rstrip()]
+        parts = []
+        if self._done or self._unit or self._total is not None:  # else nothing is counted
+            parts.append(f"{self._done}{'' if self._total is None else f' of {self._total}'} {self._unit}".rstrip())
         if self._done:
             parts.append(f"{_number(rate)}{f' {self._unit}' if self._unit else ''}/s")
         if self._total is not None and 0 < self._done < self._total:
