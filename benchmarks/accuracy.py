@@ -98,6 +98,7 @@ def main() -> None:
         test = dekey.read(arguments.data / "test.json")
         # 0.05 for every keypoint: nobody has stated sigmas for these data, and the peers are measured with the same.
         values = dekey.evaluate(test, predictor, sigmas=0.05, normaliser="sqrt_box_area").values
+        peers.check_found(values)
         held_out = json.loads((folder / "evaluation.json").read_text())["model"]["values"]
         times = {} if arguments.tiles else milliseconds(folder, predictor, test)
     changes = [*arguments.set, *([f"tiles={arguments.tiles}"] if arguments.tiles else [])]
@@ -126,9 +127,8 @@ def main() -> None:
             "curve": curve(rows),
         },
     )
-    named = "".join(f"-{change.replace('=', '-').replace('.', '_')}" for change in changes)
-    name = f"accuracy-{arguments.data.name}-dekey-{arguments.minutes:g}m-seed{arguments.seed}{named}"
-    print(record.write(name, payload, begun, arguments.results))
+    name = f"accuracy-{arguments.data.name}-dekey-{arguments.minutes:g}m-seed{arguments.seed}"
+    print(record.write(name + peers.named(changes), payload, begun, arguments.results))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,10 @@ def splits(folder: Path) -> tuple[Dataset, Dataset, Dataset]:
 
 
 def make_environment(folder: Path, program: str, packages: Sequence[str], overrides: Sequence[str] = NO_WINDOWS) -> Path:
-    """Install packages into a virtual environment, unless its `program` is there; give the program's path.
+    """Install packages into a virtual environment, unless just these were; give the path of its `program`.
+
+    One that was made for another list is given what it lacks: a peer whose environment had no second runtime would be timed
+    without it, and nobody would notice.
 
     Args:
         folder: of the environment.
@@ -53,17 +56,18 @@ def make_environment(folder: Path, program: str, packages: Sequence[str], overri
         SystemExit: if the program is not there after all.
     """
     path, mark = folder / program, folder / "installed"
-    # An environment whose installation broke off may have the program and lack the rest.
-    if path.is_file() and (mark.is_file() or not (folder / "installing").is_file()):
+    wanted = "".join(line + "\n" for line in (*packages, *overrides))
+    if path.is_file() and mark.is_file() and mark.read_text() == wanted:
         return path
-    subprocess.run(["uv", "venv", "--clear", "--python", "3.11", str(folder)], check=True, stdout=sys.stderr)
-    (folder / "installing").write_text("")
+    if not path.is_file():
+        subprocess.run(["uv", "venv", "--clear", "--python", "3.11", str(folder)], check=True, stdout=sys.stderr)
     (folder / "overrides.txt").write_text("".join(line + "\n" for line in overrides))
     command = ["uv", "pip", "install", "--python", str(folder / "bin" / "python")]
     subprocess.run([*command, "--override", str(folder / "overrides.txt"), *packages], check=True, stdout=sys.stderr)
     if not path.is_file():
         raise SystemExit(f"{', '.join(packages)} installed into {folder}, but there is no {program}")
-    mark.write_text("")
+    # Last, so that an installation that broke off is done again.
+    mark.write_text(wanted)
     return path
 
 
@@ -147,10 +151,22 @@ def measure(
     """
     threshold = best_threshold(val, found_val, weakest)
     values = evaluated(test, found_test, threshold)
+    check_found(values)
+    return Measured(threshold, evaluated(val, found_val, threshold), values)
+
+
+def check_found(values: Mapping[str, float]) -> None:
+    """Stop where no answer is near enough to an object for an error to be measured.
+
+    Args:
+        values: of `dekey.evaluate` on the test split.
+
+    Raises:
+        SystemExit: if the error is not defined.
+    """
     if "nme" not in values:
         reached = ", ".join(f"{name} {values[name]:.3f}" for name in ("AP", "box_AP") if name in values)
-        raise SystemExit(f"no answer of the peer overlaps an object by half ({reached}); give it more minutes")
-    return Measured(threshold, evaluated(val, found_val, threshold), values)
+        raise SystemExit(f"no answer overlaps an object by half ({reached}); give it more minutes")
 
 
 def evaluated(dataset: Dataset, found: Sequence[Instances], threshold: float = 0.0) -> dict[str, float]:

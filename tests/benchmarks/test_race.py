@@ -180,3 +180,41 @@ def test_what_yolo_says_is_read():
     assert yolo_pose.read_speed("nothing") is None
     row = {"epoch": "3", "time": "61.25", "metrics/mAP50-95(B)": "0.41"}
     assert yolo_pose.curve([row]) == [[61.2, 0.41, None]]
+
+
+def test_an_environment_is_given_what_it_lacks_and_kept_where_it_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[list[str]] = []
+    broken = [False]
+
+    def uv(command: list[str], **_: Any) -> None:
+        calls.append(command)
+        program = tmp_path / "bin" / "peer"
+        program.parent.mkdir(exist_ok=True)
+        if "install" in command:
+            program.write_text("")
+            if broken[0]:
+                raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(subprocess, "run", uv)
+
+    def steps(*packages: str) -> list[str]:
+        calls.clear()
+        assert peers.make_environment(tmp_path, "bin/peer", packages) == tmp_path / "bin" / "peer"
+        return [command[1] for command in calls]
+
+    broken[0] = True
+    with pytest.raises(subprocess.CalledProcessError):
+        steps("peer")
+    broken[0] = False
+    assert steps("peer") == ["pip"]
+    assert steps("peer") == []
+    assert steps("peer", "onnxruntime") == ["pip"]
+    assert calls[0][-2:] == ["peer", "onnxruntime"]
+    (tmp_path / "bin" / "peer").unlink()
+    assert steps("peer", "onnxruntime") == ["venv", "pip"]
+
+
+def test_what_found_nothing_is_told_of_in_a_sentence():
+    peers.check_found({"nme": 0.1})
+    with pytest.raises(SystemExit, match=r"box_AP 0.002\); give it more minutes"):
+        peers.check_found({"box_AP": 0.002})
