@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 
 from dekey.data import Dataset, Instances, Sample, Schema
-from dekey.data.picture_hash import MOST_BITS, _candidates, fingerprints, groups_of, near_pairs
+from dekey.data.frames import Frame
+from dekey.data.picture_hash import LEAST_LIKENESS, MOST_BITS, _candidates, fingerprints, groups_of, likeness, near_pairs
+from dekey.errors import DekeyError
 
 SCHEMA = Schema.create(["a"], ["p"])
 
@@ -18,8 +21,20 @@ def scene(seed: int) -> np.ndarray:
     return np.asarray(cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC))
 
 
-def dataset(images: list[np.ndarray | Path]) -> Dataset:
-    sizes = [(240, 320) if isinstance(each, Path) else each.shape[:2] for each in images]
+class OfVideo(Frame):
+    """A frame that was decoded before; without an image it is broken."""
+
+    def __init__(self, name: str, image: np.ndarray | None) -> None:
+        self.name, self.image = name, image
+
+    def read(self) -> np.ndarray:
+        if self.image is None:
+            raise DekeyError(f"{self.name} cannot be decoded; replace the video")
+        return self.image
+
+
+def dataset(images: Sequence[np.ndarray | Path | Frame]) -> Dataset:
+    sizes = [each.shape[:2] if isinstance(each, np.ndarray) else (240, 320) for each in images]
     return Dataset.from_samples(
         SCHEMA,
         [
@@ -55,6 +70,30 @@ def test_what_moves_before_a_camera_that_stands_still_is_another_picture() -> No
 def test_pairs_between_two_sets_are_those_of_both_together() -> None:
     own, other = dataset([scene(1), scene(2), scene(2)]), dataset([scene(3), scene(2)])
     assert near_pairs(fingerprints(own), fingerprints(other)).tolist() == [[1, 1], [2, 1]]
+
+
+def test_frames_of_a_video_are_compared_with_pictures_and_a_broken_one_with_none() -> None:
+    frames = [OfVideo("v_0.png", scene(1)), OfVideo("v_1.png", scene(2)), OfVideo("v_2.png", None), OfVideo("v_3.png", None)]
+    prints = fingerprints(dataset([scene(2), *frames, scene(1)]))
+    assert prints.readable.tolist() == [True, True, True, False, False, True]
+    assert near_pairs(prints).tolist() == [[0, 2], [1, 5]]
+
+
+def test_every_two_frames_of_a_video_at_rest_are_a_pair_and_it_is_said_how_far_that_is() -> None:
+    rng = np.random.default_rng(0)
+    still = scene(1).astype(int)
+    noisy = [np.clip(still + rng.normal(0, 3, still.shape), 0, 255).astype(np.uint8) for _ in range(190)]
+    prints, calls = fingerprints(dataset([*noisy, scene(2)])), []
+    pairs = near_pairs(prints, progress=lambda *call: calls.append(call))
+    assert np.array_equal(pairs, np.stack(np.triu_indices(190, 1), axis=1))
+    assert calls == sorted(calls)
+    assert calls[-1][1] == 100
+    alike = likeness(prints, pairs)
+    assert alike.min() >= LEAST_LIKENESS
+    for place in (0, 16_383, 16_384, len(pairs) - 1):  # also beside the border of a block
+        first, second = pairs[place]
+        expected = np.corrcoef(prints.copies[first].ravel(), prints.copies[second].ravel())[0, 1]
+        assert alike[place] == pytest.approx(expected, abs=1e-4)
 
 
 def test_unreadable_pictures_are_like_none(tmp_path: Path) -> None:

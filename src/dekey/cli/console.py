@@ -81,6 +81,11 @@ class Progress:
             self._shown = now
             self._write(self._line(now))
 
+    def reach(self, done: int, total: int) -> None:
+        """Say that `done` of `total` steps are done, as the library's callbacks are told."""
+        self._total = total
+        self.advance(done - self._done)
+
     def show(self, line: str) -> None:
         """Show a whole line of the caller's own instead of the counted one, as often as `advance` would."""
         now = time.monotonic()

@@ -58,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         others = [(str(other), read(other, images=arguments.images, problems="keep")) for other in arguments.against]
     what = "decoding images" if arguments.decode else "reading image headers"
     with Progress(what, total=len(dataset), unit="images") as progress:
-        advance = _Advance(progress)
-        problems = find_problems(dataset, images="decode" if arguments.decode else True, progress=advance)
+        problems = find_problems(dataset, images="decode" if arguments.decode else True, progress=progress.reach)
     doubts = Doubts([], {}) if arguments.quick else _compared(find_doubts, dataset, others)
     problems += doubts.problems
     errors = sum(each.severity == "error" for each in problems)
@@ -85,33 +84,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report:
         from dekey.report.doubts import write_doubts
 
-        with Progress(f"drawing {arguments.report}") as progress:
+        with Progress(f"drawing {arguments.report}", unit="findings") as progress:
             facts = [line.strip() for line in _fact_lines(doubts.facts)[2:]]
-            write_doubts(arguments.report, path.name, dataset, problems, facts, others=dict(others))
+            write_doubts(arguments.report, path.name, dataset, problems, facts, others=dict(others), progress=progress.reach)
     return 1 if errors else 0
-
-
-class _Advance:
-    """Turns (done, total) into the steps of a Progress."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._done = progress, 0
-
-    def __call__(self, done: int, total: int) -> None:
-        self._progress.advance(done - self._done)
-        self._done = done
 
 
 def _compared(find_doubts: Callable[..., Doubts], dataset: Dataset, others: Sequence[tuple[str, Dataset]]) -> Doubts:
     """Run the comparisons, each kind with a progress of its own."""
     with ExitStack() as stack:
-        current: list[tuple[str, _Advance]] = []
+        current: list[tuple[str, Progress]] = []
 
         def advance(text: str, done: int, total: int) -> None:
             if not current or current[0][0] != text:
                 stack.close()
-                current[:] = [(text, _Advance(stack.enter_context(Progress(text, total=total))))]
-            current[0][1](done, total)
+                current[:] = [(text, stack.enter_context(Progress(text, total=total)))]
+            current[0][1].reach(done, total)
 
         return find_doubts(dataset, others, progress=advance)
 

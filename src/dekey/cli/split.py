@@ -75,7 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     pairs, facts = np.zeros((0, 2), dtype=np.int64), None
     if not arguments.quick:
         prints = _fingerprints(dataset)
-        pairs = near_pairs(prints)
+        with Progress("looking for pictures that look the same") as progress:
+            pairs = near_pairs(prints, progress=progress.reach)
         facts = {"pairs": len(pairs), "unreadable": int((~prints.readable).sum())}
     groups = split.numbered(labels)
     if by == "time":
@@ -150,14 +151,7 @@ def _fingerprints(dataset: Dataset) -> Any:
     from dekey.data.picture_hash import fingerprints
 
     with Progress("comparing pictures", total=len(dataset), unit="images") as progress:
-        done = 0
-
-        def advance(now: int, total: int) -> None:
-            nonlocal done
-            progress.advance(now - done)
-            done = now
-
-        return fingerprints(dataset, advance)
+        return fingerprints(dataset, progress.reach)
 
 
 def _parts(

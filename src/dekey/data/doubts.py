@@ -19,7 +19,7 @@ from dekey.data.label_noise import noise_from_frames, noise_from_shape
 from dekey.data.picture_hash import LEAST_LIKENESS, Fingerprints, fingerprints, groups_of, likeness, near_pairs
 from dekey.data.problem_kinds import problem
 from dekey.data.shape import points_of
-from dekey.data.shape_faults import FEWEST_OBJECTS, Measured, Suspect, measure, misplaced, swapped
+from dekey.data.shape_faults import BOTH_SIDES, FEWEST_OBJECTS, Measured, Suspect, measure, misplaced, swapped
 
 Progress = Callable[[str, int, int], None]
 
@@ -56,12 +56,12 @@ def find_doubts(
     """
     found = [*rare_keypoints(dataset), *box_doubts(dataset)]
     facts: dict[str, Any] = {"shape": {}, "label_noise": {}}
-    spreads = []
+    spreads, classes = [], len(dataset.schema.classes)
+    stage = _Stage(progress, "comparing shapes")
     for label, name in enumerate(dataset.schema.classes):
         rows = np.flatnonzero((dataset.instances.labels == label) & ~dataset.instances.crowd)
         points = points_of(dataset.instances[rows])
-        advance = _Stage(progress, "comparing shapes")
-        measured = measure(points, advance)
+        measured = measure(points, stage.part(label / classes, (label + 0.5) / classes))
         if measured is None:
             facts["shape"][name] = (
                 f"not compared: that takes {FEWEST_OBJECTS} objects with three labelled keypoints, "
@@ -69,14 +69,14 @@ def find_doubts(
             )
             continue
         facts["shape"][name] = f"{len(measured.order)} objects compared"
-        found += _shape_problems(dataset, rows, measured, name)
+        found += _shape_problems(dataset, rows, measured, name, stage.part((label + 0.5) / classes, (label + 1) / classes))
         found += _order_of_others(dataset, others, name, measured)
         spreads.append(measured)
     if spreads:
         facts["label_noise"]["shape"] = noise_from_shape(spreads, dataset.schema)
     if images:
         own = fingerprints(dataset, _Stage(progress, "comparing pictures"))
-        pairs = near_pairs(own)
+        pairs = near_pairs(own, progress=_Stage(progress, "looking for pictures that look the same"))
         found += _near_duplicates(dataset, own, pairs)
         frames = noise_from_frames(dataset, pairs)
         if frames:
@@ -97,10 +97,18 @@ class _Stage:
         if self._progress:
             self._progress(self._text, done, total)
 
+    def part(self, start: float, stop: float) -> Callable[[int, int], None]:
+        """Give what tells of a part of the stage, from `start` to `stop` of the whole 1, in per cent of the whole."""
+        return lambda done, total: self(round(100 * (start + (stop - start) * done / total)), 100)
 
-def _shape_problems(dataset: Dataset, rows: NDArray[np.int64], measured: Measured, class_name: str) -> list[Problem]:
+
+def _shape_problems(
+    dataset: Dataset, rows: NDArray[np.int64], measured: Measured, class_name: str, advance: Callable[[int, int], None]
+) -> list[Problem]:
+    """Look for each kind of fault in the objects `rows` of a class; `advance` is called with (kinds done, kinds)."""
     schema, found = dataset.schema, []
     reordered = shape_order.reordered_within(measured, schema)
+    advance(1, 3)
     explained: set[int] = set()
     for group in reordered:
         explained |= set(group.objects.tolist())
@@ -116,13 +124,15 @@ def _shape_problems(dataset: Dataset, rows: NDArray[np.int64], measured: Measure
             problem("point-order", message, image, annotation, doubt=group.doubt, keypoints=names, expected=_pairs(points))
         )
     suspects, share = swapped(measured, schema)
+    advance(2, 3)
     suspects = [each for each in suspects if each.index not in explained]
     explained |= {each.index for each in suspects}
-    if share > 0.15:
+    if share > BOTH_SIDES:
         message = f"{share:.0%} of the objects of '{class_name}' are likelier with left and right exchanged"
         found.append(problem("seen-from-both-sides", message, doubt=share))
     for suspect in [*suspects, *misplaced(measured, sorted(explained))]:
         found.append(_suspect_problem(dataset, rows, suspect))
+    advance(3, 3)
     return found
 
 
@@ -172,13 +182,14 @@ def _near_duplicates(dataset: Dataset, own: Fingerprints, pairs: NDArray[np.int6
     groups = groups_of(pairs, len(dataset))
     alike = _doubt_of_likeness(likeness(own, pairs))
     best: dict[int, tuple[float, int, int]] = {}
+    members: dict[int, set[int]] = {}
     for (first, second), doubt in zip(pairs.tolist(), alike.tolist(), strict=True):
         group = int(groups[first])
         best[group] = max(best.get(group, (0.0, 0, 0)), (doubt, first, second))
+        members.setdefault(group, set()).update((first, second))
     found = []
     for group, (doubt, first, second) in best.items():
-        members = np.flatnonzero(groups == group)
-        rest = [dataset.picture_name(int(index)) for index in members if index not in (first, second)]
+        rest = [dataset.picture_name(index) for index in sorted(members[group] - {first, second})]
         more = f", and as {_some(rest)}" if rest else ""
         message = f"looks the same as {dataset.picture_name(second)}{more}"
         name = dataset.picture_name(first)

@@ -41,6 +41,8 @@ _THOROUGH = 200_000
 _CHUNK = 256
 # Where more pictures than this share a band (black ones), each is compared with the first of them only.
 _CROWD = 3000
+# Pairs of which the small copies are compared at once, few enough for a cache, and of which they are prepared at once.
+_PAIRS, _BLOCK = 256, 16_384
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,7 @@ def read_small(picture: Picture, least: int = 64) -> NDArray[np.uint8]:
     if isinstance(picture, Frame):
         picture = picture.read()
     if not isinstance(picture, Path):
-        image = picture.read() if isinstance(picture, Frame) else picture
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     size = image_size(picture)
     factor = min(size) // least
     modes = ((8, cv2.IMREAD_REDUCED_GRAYSCALE_8), (4, cv2.IMREAD_REDUCED_GRAYSCALE_4), (2, cv2.IMREAD_REDUCED_GRAYSCALE_2))
@@ -126,12 +127,15 @@ def read_small(picture: Picture, least: int = 64) -> NDArray[np.uint8]:
     return np.asarray(grey, dtype=np.uint8)
 
 
-def near_pairs(own: Fingerprints, other: Fingerprints | None = None) -> NDArray[np.int64]:
+def near_pairs(
+    own: Fingerprints, other: Fingerprints | None = None, progress: Callable[[int, int], None] | None = None
+) -> NDArray[np.int64]:
     """Find pictures that look the same.
 
     Args:
         own: S pictures.
         other: T pictures of another data set; without it pairs are sought among `own`.
+        progress: called with (per cent done, 100) now and then; in a video at rest every frame is like every other.
 
     Returns:
         (P, 2) int64 positions, first < second where both are in `own`, sorted.
@@ -139,13 +143,18 @@ def near_pairs(own: Fingerprints, other: Fingerprints | None = None) -> NDArray[
     both = own if other is None else _joined(own, other)
     border = len(own)
     found, seen = [np.zeros((0, 2), dtype=np.int64)], np.zeros(0, dtype=np.int64)
-    for near in _candidates(both.hashes, np.flatnonzero(both.readable)):
+    for band, near in enumerate(_candidates(both.hashes, np.flatnonzero(both.readable))):
+
+        def advance(done: int, count: int, band: int = band) -> None:
+            if progress:
+                progress(100 * (band * count + done) // (_BANDS * count), 100)
+
         near = np.sort(near, axis=1)
         if other is not None:
             near = near[(near[:, 0] < border) & (near[:, 1] >= border)]
         codes = np.setdiff1d(near[:, 0] * len(both) + near[:, 1], seen)
         fresh = np.stack([codes // len(both), codes % len(both)], axis=1)
-        found.append(fresh[_alike(both, fresh)])
+        found.append(fresh[_alike(both, fresh, advance)])
         seen = np.union1d(seen, codes)
     pairs = np.unique(np.concatenate(found), axis=0)
     return pairs if other is None else pairs - np.array([0, border])
@@ -173,40 +182,67 @@ def groups_of(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 def likeness(own: Fingerprints, pairs: NDArray[np.int64], other: Fingerprints | None = None) -> NDArray[np.float64]:
     """Give (P,) correlations of the small copies of pairs (P, 2), 1 for pictures that differ in brightness at most."""
-    copies = own.copies if other is None else other.copies
-    first, second = _levelled(own.copies[pairs[:, 0]]), _levelled(copies[pairs[:, 1]])
-    return np.asarray((first * second).mean(axis=1), dtype=np.float64)
+    copies = own.copies, own.copies if other is None else other.copies
+    found = np.zeros(len(pairs))
+    for start in range(0, len(pairs), _BLOCK):
+        block = pairs[start : start + _BLOCK]
+        used = [np.unique(block[:, side], return_inverse=True) for side in range(2)]
+        first, second = (_levelled(copies[side][used[side][0]]) for side in range(2))
+        for at in range(0, len(block), _PAIRS):
+            one, other_one = first[used[0][1][at : at + _PAIRS]], second[used[1][1][at : at + _PAIRS]]
+            found[start + at : start + at + len(one)] = (one * other_one).mean(axis=1)
+    return found
 
 
-def _alike(both: Fingerprints, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _alike(both: Fingerprints, pairs: NDArray[np.int64], progress: Callable[[int, int], None]) -> NDArray[np.bool_]:
+    """Take the second look at pairs (P, 2); `progress` is called with (pairs looked at, P)."""
     alike = np.zeros(len(pairs), dtype=np.bool_)
-    for start in range(0, len(pairs), 4096):
-        rows = pairs[start : start + 4096]
-        first, second = _levelled(both.copies[rows[:, 0]]), _levelled(both.copies[rows[:, 1]])
-        contrast = np.maximum(both.copies[rows[:, 0]].std(axis=(1, 2)), both.copies[rows[:, 1]].std(axis=(1, 2)))
-        moved = np.maximum(_beyond(first, second), _beyond(second, first)) * contrast
-        same_shape = np.abs(np.log(both.ratios[rows[:, 0]] / both.ratios[rows[:, 1]])) < 0.1
-        alike[start : start + 4096] = (
-            same_shape & (moved <= _MOST_DIFFERENCE) & ((first * second).mean(axis=1) >= LEAST_LIKENESS)
-        )
+    for start in range(0, len(pairs), _BLOCK):
+        block = pairs[start : start + _BLOCK]
+        # A picture is in many pairs: what is needed of it alone is computed once a block.
+        used, places = np.unique(block, return_inverse=True)
+        copies, ratios = both.copies[used], np.log(both.ratios[used])
+        contrast = copies.std(axis=(1, 2))
+        cells = _levelled(copies)
+        high, low = (_levelled(_around(copies, extreme), copies) for extreme in (np.maximum, np.minimum))
+        for at in range(0, len(block), _PAIRS):
+            first, second = places.reshape(-1, 2)[at : at + _PAIRS].T
+            one, other = cells[first], cells[second]
+            beyond = np.maximum.reduce(
+                [
+                    (one - high[second]).max(axis=1),
+                    (low[second] - one).max(axis=1),
+                    (other - high[first]).max(axis=1),
+                    (low[first] - other).max(axis=1),
+                ]
+            )
+            moved = beyond * np.maximum(contrast[first], contrast[second])
+            same_shape = np.abs(ratios[first] - ratios[second]) < 0.1
+            likely = (one * other).mean(axis=1) >= LEAST_LIKENESS
+            alike[start + at : start + at + len(first)] = same_shape & (moved <= _MOST_DIFFERENCE) & likely
+        progress(start + len(block), len(pairs))
     return alike
 
 
-def _beyond(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give (P,) how far a cell of `first` lies above or below all nine cells around its place in `second`, at most."""
-    cells, around = (each.reshape(-1, _SIDE, _SIDE) for each in (first, second))
-    padded = np.pad(around, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    views = [padded[:, y : y + _SIDE, x : x + _SIDE] for y in range(3) for x in range(3)]
-    high, low = np.maximum.reduce(views), np.minimum.reduce(views)
-    return np.asarray(np.maximum(cells - high, low - cells).max(axis=(1, 2)))
+def _around(copies: NDArray[np.uint8], extreme: np.ufunc) -> NDArray[np.uint8]:
+    """Give for each cell of copies (P, 32, 32) the extreme of the nine cells around it, fewer at the border."""
+    padded = np.pad(copies, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    wide = extreme(extreme(padded[:, :, :-2], padded[:, :, 1:-1]), padded[:, :, 2:])
+    found: NDArray[np.uint8] = extreme(extreme(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:])
+    return found
 
 
-def _levelled(copies: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Give copies (P, 32, 32) as (P, 1024) of mean 0 and variance 1; one without content becomes 0."""
-    values = copies.reshape(len(copies), _SIDE * _SIDE).astype(np.float32)
-    values -= values.mean(axis=1, keepdims=True)
-    spread = np.sqrt((values**2).mean(axis=1, keepdims=True))
-    levelled: NDArray[np.float32] = values / np.maximum(spread, 1.0)
+def _levelled(copies: NDArray[np.uint8], measured: NDArray[np.uint8] | None = None) -> NDArray[np.float32]:
+    """Give copies (P, 32, 32) as (P, 1024) by the mean and spread of `measured` (P, 32, 32), their own when None.
+
+    Measured by their own they have mean 0 and variance 1; one without content becomes 0.
+    """
+    values, own = (
+        each.reshape(len(each), _SIDE * _SIDE).astype(np.float32) for each in (copies, copies if measured is None else measured)
+    )
+    mean = own.mean(axis=1, keepdims=True)
+    spread = np.sqrt(((own - mean) ** 2).mean(axis=1, keepdims=True))
+    levelled: NDArray[np.float32] = (values - mean) / np.maximum(spread, 1.0)
     return levelled
 
 
