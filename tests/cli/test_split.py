@@ -58,6 +58,7 @@ def tubes(tmp_path: Path) -> Path:
     for each in list(values["images"]):
         copy = f"images/again_{Path(each['file_name']).stem}.jpg"
         image = cv2.imread(str(folder / each["file_name"]))
+        assert image is not None
         cv2.imwrite(str(folder / copy), image, [cv2.IMWRITE_JPEG_QUALITY, 60])
         values["images"].append({**each, "id": each["id"] + shift, "file_name": copy})
     for each in list(values["annotations"]):
@@ -82,7 +83,7 @@ def test_copies_of_a_picture_stay_on_one_side_and_come_apart_when_not_compared(
     every = [name for part in found.values() for name in part]
     assert sorted(every) == sorted(each.picture.as_posix() for each in read(tubes))  # type: ignore[union-attr]
     assert all(Path(name).is_file() for name in every)
-    side = {Path(name).stem.removeprefix("again_"): set() for name in every}
+    side: dict[str, set[str]] = {Path(name).stem.removeprefix("again_"): set() for name in every}
     for part, names in found.items():
         for name in names:
             side[Path(name).stem.removeprefix("again_")].add(part)
@@ -90,6 +91,7 @@ def test_copies_of_a_picture_stay_on_one_side_and_come_apart_when_not_compared(
     assert summary["leaks"] == {"groups": 0, "files": 0, "near_duplicates": 0, "examples": []}
     assert summary["near_duplicates"]["groups_joined"] >= len(side)
     assert "look the same stay together" in err
+    assert "nothing in two parts; looked for groups, files and pictures that look the same\n" in err
     assert "--images" in err
 
     code, text, err = run(capsys, tubes, "--out", out, "--quick", "--force")
@@ -190,6 +192,13 @@ def test_all_files_take_their_places_or_none(tmp_path: Path) -> None:
         attempt()
     assert paths[0].read_text() == "before"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["late", "old"]
+
+
+def test_too_few_groups_are_told_before_the_pictures_are_compared(tubes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, tubes, "--out", tubes.parent / "parts", "--by", "folder")
+    assert code == 2
+    assert "found 1 group of images" in err
+    assert "comparing pictures" not in err
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in one_line)
 
 
+def counted(count: int, word: str) -> str:
+    """Give a number with what it counts.
+
+    >>> counted(1, "group"), counted(1200, "image")
+    ('1 group', '1,200 images')
+    """
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 class Progress:
     """Tells on standard error what is being done, how far it is, how fast, and how long it still takes.
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dekey.cli.console import Progress, printable
+from dekey.cli.console import Progress, counted, printable
 from dekey.cli.output import check_target
 from dekey.errors import DekeyError
 
@@ -199,7 +199,7 @@ def _problem_lines(problems: Sequence[Problem], errors: int) -> list[str]:
 
     if not problems:
         return ["", "Problems", "  none"]
-    lines = ["", f"Problems · {_counted(errors, 'error')}, {_counted(len(problems) - errors, 'warning')}"]
+    lines = ["", f"Problems · {counted(errors, 'error')}, {counted(len(problems) - errors, 'warning')}"]
     kinds: dict[str, list[Problem]] = {}
     for each in sorted(problems, key=lambda each: each.severity):
         kinds.setdefault(each.kind, []).append(each)
@@ -235,10 +235,6 @@ def _some(parts: Iterable[str], most: int) -> str:
     listed = list(parts)
     rest = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + rest
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _bytes(count: float) -> str:

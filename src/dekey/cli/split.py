@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dekey.cli.console import Progress, message
+from dekey.cli.console import Progress, counted, message
 from dekey.errors import DekeyError
 
 if TYPE_CHECKING:
@@ -72,18 +72,20 @@ def run(arguments: argparse.Namespace) -> int:
     elif by != "image":
         labels = split.folders(files)
 
+    groups = split.numbered(labels)
+    if by != "time":
+        # A file that is listed twice is one picture, whatever the pattern found in its two names.
+        groups = split.joined(groups, np.stack([np.arange(len(files)), split.numbered(files)], axis=1))
+        split.check_groups(groups, objects, arguments.fractions)  # before every picture is read
     pairs, facts = np.zeros((0, 2), dtype=np.int64), None
     if not arguments.quick:
         prints = _fingerprints(dataset)
         with Progress("looking for pictures that look the same") as progress:
             pairs = near_pairs(prints, progress=progress.reach)
         facts = {"pairs": len(pairs), "unreadable": int((~prints.readable).sum())}
-    groups = split.numbered(labels)
     if by == "time":
         part_of = split.cut(labels, files, arguments.fractions, arguments.gap)
     else:
-        # A file that is listed twice is one picture, whatever the pattern found in its two names.
-        groups = split.joined(groups, np.stack([np.arange(len(files)), split.numbered(files)], axis=1))
         before = len(np.unique(groups))
         groups = split.joined(groups, pairs)
         if facts is not None:
@@ -244,20 +246,21 @@ def _tell_joined(facts: dict[str, int] | None, groups: int, by: str) -> None:
     if facts is not None and facts["groups_joined"]:
         left = groups - facts["groups_joined"]
         what = "images" if by == "image" else "groups"
-        message(f"{groups:,} {what} became {left:,} groups, because pictures that look the same stay together")
+        message(f"{groups:,} {what} became {counted(left, 'group')}, because pictures that look the same stay together")
 
 
 def _tell(summary: dict[str, Any], fractions: Sequence[float]) -> None:
     """Say what was done."""
     message(
-        f"{summary['images']:,} images with {summary['objects']:,} objects in {summary['groups']:,} groups, by {summary['by']}"
+        f"{counted(summary['images'], 'image')} with {counted(summary['objects'], 'object')} in "
+        f"{counted(summary['groups'], 'group')}, by {summary['by']}"
     )
     for (name, part), wanted in zip(summary["parts"].items(), fractions, strict=True):
         counts = part["objects_per_class"]
         each = ", ".join(f"{label} {count:,}" for label, count in list(counts.items())[:8])
         message(
-            f"  {name}: {part['images']:,} images, {part['objects']:,} objects ({part['share']:.1%} of them), "
-            f"{part['groups']:,} groups" + (f": {each}" if len(counts) > 1 else "")
+            f"  {name}: {counted(part['images'], 'image')}, {counted(part['objects'], 'object')} "
+            f"({part['share']:.1%} of them), {counted(part['groups'], 'group')}" + (f": {each}" if len(counts) > 1 else "")
         )
         if abs(part["share"] - wanted) > _FAR:
             why = "no tried way to give whole groups is nearer"
@@ -274,9 +277,11 @@ def _tell(summary: dict[str, Any], fractions: Sequence[float]) -> None:
     if facts and facts["unreadable"]:
         message(f"{facts['unreadable']:,} pictures could not be read, so they were compared with none; check --images")
     found = [f"{leaks[kind]:,} {kind.replace('_', '-')}" for kind in ("groups", "files", "near_duplicates") if leaks[kind]]
-    looked = "files" if leaks["groups"] is None else "groups and files"
-    looked += "; pictures were not compared (--quick)" if facts is None else " and pictures that look the same"
-    message(f"leak check: {', '.join(found) or 'nothing'} in two parts; looked for {looked}")
+    looked = ["files"] if leaks["groups"] is None else ["groups", "files"]
+    looked += [] if facts is None else ["pictures that look the same"]
+    quick = "; pictures were not compared (--quick)" if facts is None else ""
+    listed = " and ".join(filter(None, [", ".join(looked[:-1]), looked[-1]]))
+    message(f"leak check: {', '.join(found) or 'nothing'} in two parts; looked for {listed}{quick}")
     if leaks["near_duplicates"]:
         first, second = leaks["examples"][0]
         message(f"  such as {first} and {second}: raise --gap, now {summary['gap']}, or divide in another way")

@@ -45,6 +45,20 @@ def check_fractions(fractions: Sequence[float]) -> None:
         raise DekeyError(f"found the fractions {shown}, which sum to {sum(fractions):g}, expected 1")
 
 
+def check_groups(groups: NDArray[np.int64], objects: NDArray[np.int64], fractions: Sequence[float]) -> None:
+    """Refuse groups (S,) of images with `objects` (S,) that cannot give each part one with objects.
+
+    Raises:
+        DekeyError: if fewer groups than parts have objects.
+    """
+    full = len(np.unique(groups[objects > 0]))
+    if full < len(fractions):
+        raise DekeyError(
+            f"found {full} group{'' if full == 1 else 's'} of images with objects, expected at least "
+            f"{len(fractions)}, one for each part; divide by smaller groups or cut each by time"
+        )
+
+
 def natural(name: str) -> tuple[str | int, ...]:
     """Give a key that sorts names by the numbers in them.
 
@@ -130,6 +144,7 @@ def divide(
         DekeyError: if fewer groups than parts have objects.
     """
     check_fractions(fractions)
+    check_groups(groups, objects, fractions)
     order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
     _, first, inverse = np.unique(groups[order], return_index=True, return_inverse=True)
     number = np.empty(len(names), dtype=np.int64)
@@ -137,11 +152,6 @@ def divide(
     count = len(first)
     weights = np.bincount(number, objects, count).astype(np.float64)
     full, empty = np.flatnonzero(weights > 0), np.flatnonzero(weights == 0)
-    if len(full) < len(fractions):
-        raise DekeyError(
-            f"found {len(full)} group{'' if len(full) == 1 else 's'} of images with objects, expected at least "
-            f"{len(fractions)}, one for each part; divide by smaller groups or cut each by time"
-        )
     rng = np.random.default_rng(seed)
     part = np.empty(count, dtype=np.int64)
     part[full] = _given(weights[full], fractions, rng)
