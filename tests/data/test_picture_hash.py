@@ -67,6 +67,16 @@ def test_what_moves_before_a_camera_that_stands_still_is_another_picture() -> No
     assert near_pairs(fingerprints(dataset(images))).tolist() == [[0, 1]]
 
 
+@pytest.mark.parametrize("grey", [0, 255])
+@pytest.mark.parametrize("first", [True, False])
+def test_what_appears_or_goes_makes_another_picture(grey: int, first: bool) -> None:
+    empty = (scene(1) * 0.8 + 25).astype(np.uint8)
+    full = cv2.circle(empty.copy(), (100, 120), 7, (grey, grey, grey), -1)
+    prints = fingerprints(dataset([full, empty] if first else [empty, full]))
+    assert likeness(prints, np.array([[0, 1]])) >= LEAST_LIKENESS
+    assert len(near_pairs(prints)) == 0
+
+
 def test_pairs_between_two_sets_are_those_of_both_together() -> None:
     own, other = dataset([scene(1), scene(2), scene(2)]), dataset([scene(3), scene(2)])
     assert near_pairs(fingerprints(own), fingerprints(other)).tolist() == [[1, 1], [2, 1]]
