@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dekey.data.dataset import Dataset
 from dekey.errors import DekeyError
+from dekey.formats.pictures import picture_file
 
 
 def copy_picture(dataset: Dataset, index: int, target: Path) -> None:
@@ -15,9 +16,7 @@ def copy_picture(dataset: Dataset, index: int, target: Path) -> None:
     Raises:
         DekeyError: if the image has no file, or it cannot be copied.
     """
-    picture = dataset.pictures[index]
-    if not isinstance(picture, Path):
-        raise DekeyError(f"{dataset.picture_name(index)} has no file, and labels name files; save it as one first")
+    picture = picture_file(dataset, index)
     try:
         shutil.copyfile(picture, target)
     except OSError as error:

@@ -20,6 +20,7 @@ from dekey.files import new_folder, replaced
 from dekey.formats.copies import copy_picture
 from dekey.formats.deeplabcut_hdf5 import write_hdf5
 from dekey.formats.files import head, read_yaml
+from dekey.formats.pictures import picture_file
 
 UNIQUE: Final = "single"
 """The individual to whom the unique body parts belong."""
@@ -144,9 +145,8 @@ def _places(dataset: Dataset) -> list[tuple[str, str]]:
     """Give each image its folder in the project and its name there; images of one folder stay together."""
     places: list[tuple[str, str]] = []
     owners: dict[str, Path] = {}
-    for index, picture in enumerate(dataset.pictures):
-        if not isinstance(picture, Path):
-            raise DekeyError(f"{dataset.picture_name(index)} has no file, and labels name files; save it as one first")
+    for index in range(len(dataset)):
+        picture = picture_file(dataset, index)
         folder = picture.parent.name or "images"
         while owners.setdefault(folder, picture.parent) != picture.parent:
             folder += "_"

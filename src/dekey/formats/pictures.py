@@ -123,6 +123,19 @@ def written_root(dataset: Dataset, folder: Path) -> Path:
     return _written(dataset, folder)[0]
 
 
+def picture_file(dataset: Dataset, index: int) -> Path:
+    """Give the file of an image, for a label file that names files.
+
+    Raises:
+        DekeyError: if it has none, as frames of videos and packages.
+    """
+    picture = dataset.pictures[index]
+    if not isinstance(picture, Path):
+        name = dataset.picture_name(index)
+        raise DekeyError(f"{name} has no file, and labels name files; write it out with dekey.data.frames.save_frames first")
+    return picture
+
+
 def label_names(names: Sequence[str], suffix: str) -> list[PurePosixPath]:
     """Name a label file for each image, where a format keeps one beside it: the image's name with another suffix.
 
@@ -140,11 +153,7 @@ def _written(dataset: Dataset, folder: Path) -> tuple[Path, list[str]]:
     pictures = dataset.pictures
     if isinstance(pictures, PictureFiles) and pictures.folder.resolve() == folder.resolve():
         return folder, list(pictures.names)
-    paths = []
-    for index, picture in enumerate(pictures):
-        if not isinstance(picture, Path):
-            raise DekeyError(f"{dataset.picture_name(index)} has no file, and annotations name files; save it as one first")
-        paths.append(_normal(picture))
+    paths = [_normal(picture_file(dataset, index)) for index in range(len(dataset))]
     own = _normal(folder)
     for root in (own, *_common(paths)):
         if all(path.is_relative_to(root) for path in paths):
