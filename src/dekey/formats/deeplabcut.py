@@ -45,8 +45,8 @@ from dekey.data.problem_kinds import problem
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 from dekey.formats.deeplabcut_project import UNIQUE, Config, is_config, project_tables, read_config, write_project
-from dekey.formats.deeplabcut_tables import HDF5_KEY, HDF5_SIGN, Table, looks_like_csv, read_table
-from dekey.formats.files import head
+from dekey.formats.deeplabcut_tables import HDF5_KEY, Table, looks_like_csv, read_table
+from dekey.formats.files import HDF5_SIGN, head
 from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS
 from dekey.formats.references import likeliest

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from dekey.data.dataset import Problem
 from dekey.data.problem_kinds import problem
 from dekey.errors import DekeyError
-from dekey.formats.files import extra_module, read_text
+from dekey.formats.files import HDF5_SIGN, extra_module, read_text
 
 LEVELS: Final = ("scorer", "individuals", "bodyparts", "coords")
-HDF5_SIGN: Final = b"\x89HDF\r\n\x1a\n"
 HDF5_KEY: Final = "df_with_missing"
 _BLANK: Final = frozenset({"", "nan", "NaN", "NA"})
 # Most bytes of one array of an HDF5 table that are read into memory.

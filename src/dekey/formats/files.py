@@ -8,13 +8,15 @@ from codecs import BOM_UTF8
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from xml.etree import ElementTree
 
 import numpy as np
 
 from dekey.errors import DekeyError
 
+HDF5_SIGN: Final = b"\x89HDF\r\n\x1a\n"
+"""How every HDF5 file begins."""
 # A JSON file above this size is refused; reading takes about its size and, for COCO, 1 KB a record of memory.
 MAX_JSON_BYTES = 4 * 1024**3
 # The same for XML and other text, which take about ten times their size.

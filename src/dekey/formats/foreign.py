@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dekey.errors import DekeyError
-from dekey.formats.files import head, read_json
+from dekey.formats.files import HDF5_SIGN, head, read_json
 
 _HEAD_BYTES = 65_536
 # Above this size a JSON file is not parsed only to say what it is.
@@ -71,7 +71,7 @@ _JSON: Final[tuple[tuple[Callable[[Any], bool], str], ...]] = (
 _HEADS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"name,parent,swap", "is the skeleton of DeepPoseKit, names and lines without labels; name the label file it belongs to"),
     (b"MATLAB", "is a MATLAB file, which dekey does not read; export the labels as COCO keypoints JSON or as a table"),
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, but of no known labelling tool; export the labels as COCO keypoints JSON"),
+    (HDF5_SIGN, "is an HDF5 file, but of no known labelling tool; export the labels as COCO keypoints JSON"),
     (b"\x80\x04", "is a Python pickle, which may run code when it is opened and is never read; export the labels as a table"),
     (b"\x80\x03", "is a Python pickle, which may run code when it is opened and is never read; export the labels as a table"),
     (b"\x89PNG", "is an image, expected a label file; `dekey predict` takes images"),

@@ -11,11 +11,10 @@ from typing import Final
 from dekey.data.dataset import Dataset, PictureFiles
 from dekey.data.images import IMAGE_SUFFIXES
 from dekey.errors import DekeyError
+from dekey.formats.references import likeliest
 
 MAX_SIDE: Final = 1_000_000
 """No picture has a side of so many pixels; what a label file states beyond is a mistake of the file."""
-# How many images, spread over the file, are looked for before the folder is decided.
-_LOOKED_FOR = 32
 # Bytes of a name, and of a path with room for the folder, that Linux takes; shorter names are not measured.
 _LONGEST, _LONGEST_PATH, _SHORT = 255, 2048, 60
 
@@ -53,10 +52,8 @@ def picture_files(annotations: Path, names: Sequence[str], images: Path | None) 
             reason = _reason(name, images)
             if reason:
                 refused[index], checked[index] = reason, ""
-    step = max(len(names) // _LOOKED_FOR, 1)
-    probes = [name for name in checked[::step] if name]
-    counts = [sum((folder / name).is_file() for name in probes) for folder in folders] if len(folders) > 1 else [0]
-    return PictureFiles(folders[counts.index(max(counts))], checked), refused
+    folder = folders[0] if len(folders) == 1 else likeliest([(each, checked) for each in folders])[0]
+    return PictureFiles(folder, checked), refused
 
 
 def with_suffixes(annotations: Path, names: Sequence[str], images: Path | None) -> list[str]:

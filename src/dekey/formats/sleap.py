@@ -37,7 +37,7 @@ from dekey.data.instances import UNLABELLED, VISIBLE
 from dekey.data.problem_kinds import problem
 from dekey.errors import DekeyError
 from dekey.formats.coco_categories import Categories, read_categories
-from dekey.formats.files import checked_file, extra_module
+from dekey.formats.files import HDF5_SIGN, checked_file, extra_module
 from dekey.formats.gather import Objects, build_dataset
 from dekey.formats.sleap_pictures import frame_pictures, video_title
 from dekey.formats.sleap_writing import sleap_io_module, write_file
@@ -58,7 +58,6 @@ HOLDS: Final = frozenset(
         "exact_coordinates",
     }
 )
-_SIGN: Final = b"\x89HDF\r\n\x1a\n"
 _HEAD_BYTES: Final = 65_536
 _MAX_BYTES: Final = 8 * 1024**3
 
@@ -73,7 +72,7 @@ def recognises(path: Path) -> bool:
             text = head + stream.read()
     except OSError:
         return False
-    return head.startswith(_SIGN) and all(name in text for name in (b"videos_json", b"instances", b"points"))
+    return head.startswith(HDF5_SIGN) and all(name in text for name in (b"videos_json", b"instances", b"points"))
 
 
 def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Dataset:
