@@ -63,6 +63,9 @@ def test_what_the_long_run_found_is_mended(tmp_path: Path) -> None:
     with pytest.raises(DekeyError) as caught:
         read(tmp_path / "a.csv", format="csv")
     assert "\n" not in str(caught.value)
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf")
+    with pytest.raises(DekeyError, match="names no image column"):
+        read(tmp_path / "b.csv", format="csv")
     region = {"id": "a", "type": ["keypointlabels"], "value": {"x": 1, "y": 1, "keypointlabels": ["p"]}}
     task = {"data": {"image": "a.png"}, "annotations": [{"result": [region]}]}
     (tmp_path / "a.json").write_text(json.dumps([task]))

@@ -126,7 +126,7 @@ def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Datas
         DekeyError: if the header names no images and keypoints, or there are no rows.
     """
     text = read_text(path)
-    lines = text[:_HEAD_BYTES].splitlines()
+    lines = text[:_HEAD_BYTES].splitlines() or [""]
     columns = _header(lines)
     if not columns.usable:
         raise DekeyError(
