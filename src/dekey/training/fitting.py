@@ -64,11 +64,11 @@ def fitting_rotation(spread: float) -> float:
 def second_look(dataset: Dataset, input_size: tuple[int, int]) -> float:
     """Give how long a typical object is in a second look, as a share of the input's shorter side."""
     counted = ~dataset.instances.crowd
-    lengths = geometry.box_sizes(dataset.instances.boxes[counted]).max(axis=1) * _fitted(dataset, input_size)[counted]
+    lengths = geometry.box_sizes(dataset.instances.boxes[counted]).max(axis=1) * fitted_scales(dataset, input_size)[counted]
     return round(min(SECOND_LOOK * float(np.nanmedian(lengths)) / min(input_size), LARGEST_SECOND_LOOK), 3)
 
 
-def _fitted(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.float64]:
-    """Give how much each object is scaled when its image is fitted into the input, (M,)."""
-    factors: NDArray[np.float64] = np.min(np.array(input_size) / dataset.sizes[dataset.image_of_instance()], axis=1)
-    return factors
+def fitted_scales(dataset: Dataset, input_size: tuple[int, int]) -> NDArray[np.float64]:
+    """Give how much each object is scaled when its image is fitted into the input (H, W) px: (M,)."""
+    scales: NDArray[np.float64] = np.min(np.array(input_size) / dataset.sizes[dataset.image_of_instance()], axis=1)
+    return scales

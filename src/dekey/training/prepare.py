@@ -24,6 +24,7 @@ from dekey.training.family import Kind, choose_family
 from dekey.training.fitting import (
     LARGEST_INPUT,
     LARGEST_SCENE,
+    fitted_scales,
     fitting_rotation,
     fitting_size,
     scene_size,
@@ -72,9 +73,7 @@ class Material:
     def typical_size(self) -> float:
         """Root of the area of a typical object's box, px of the input."""
         instances = self.train.instances
-        sizes = self.train.sizes[self.train.image_of_instance()]
-        factors = np.min(np.array(self.input_size) / sizes, axis=1)
-        sides = np.sqrt(geometry.box_sizes(instances.boxes).prod(axis=1)) * factors
+        sides = np.sqrt(geometry.box_sizes(instances.boxes).prod(axis=1)) * fitted_scales(self.train, self.input_size)
         usable = sides[np.isfinite(sides) & ~instances.crowd]
         return float(np.median(usable)) if usable.size else min(self.input_size) / 2
 
