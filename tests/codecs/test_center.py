@@ -120,6 +120,19 @@ def test_decode_undoes_encode(stride: int, seed: int) -> None:
     check(round_trip(codec_of(stride), scene), scene)
 
 
+def test_visibility_is_read_where_the_keypoint_is() -> None:
+    codec, scene = codec_of(), scene_of(1, 4)
+    maps = codec.ideal_maps(encode(codec, scene))
+    assert (codec.decode(maps)["visibility"][0, :6][:, 0] > 0.99).all()
+    # Something covers the surroundings of the first object's first keypoint; its centre may be as it was.
+    x, y = (scene.keypoints[0, 0, 0] / 4).long().tolist()
+    maps["visibility_logits"][0, :, y - 1 : y + 2, x - 1 : x + 2] = -10.0
+    found = codec.decode(maps)
+    index = (found["boxes"][0] - scene.boxes[0, 0]).abs().amax(-1).argmin()
+    labelled = scene.visibility[0, 0] > 0
+    assert (found["visibility"][0, index] > 0.5)[labelled].tolist() == [False, True, True][: int(labelled.sum())]
+
+
 def test_some_of_these_objects_overlap() -> None:
     """Else the law above would say little."""
     boxes = torch.cat([scene_of(seed, 1).boxes for seed in range(6)])

@@ -68,6 +68,21 @@ def without_keypoints(batch: Batch) -> Batch:
     return replace(batch, keypoints=torch.full_like(batch.keypoints, torch.nan), visibility=torch.zeros_like(batch.visibility))
 
 
+def test_visibility_is_taught_at_the_labelled_keypoints_alone(batch: Batch) -> None:
+    model = model_of()
+    maps = {name: value.detach().requires_grad_() for name, value in model(batch.images).items()}
+    model.forward = lambda images: maps  # type: ignore[method-assign]
+    model.loss(batch)["visibility"].backward()
+    gradient = maps["visibility_logits"].grad
+    assert gradient is not None
+    taught = torch.zeros_like(gradient, dtype=torch.bool)
+    for image, which, keypoint in torch.nonzero(batch.visibility > 0).tolist():
+        x, y = (batch.keypoints[image, which, keypoint] / model.codec.stride).floor().long().tolist()
+        taught[image, keypoint, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
+    assert taught.any()
+    assert torch.equal(gradient != 0, taught)
+
+
 STRANGE: dict[str, Callable[[Batch], Batch]] = {
     "normal": lambda batch: batch,
     "no object": without_objects,

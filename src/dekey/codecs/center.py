@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dekey.codecs.cells import cells_around, cells_at, cells_in_boxes, gaussian, local_peaks, read_at, vertex
+
 Maps = dict[str, Tensor]
 
 # Boxes shifted by the Gaussian's radius still overlap the true one by this much.
@@ -106,8 +108,8 @@ class CenterCodec:
 
         sigmas = ((2 * gaussian_radius(sizes) + 1) / 6).clamp(min=SMALLEST_SIGMA)
         peaks = torch.where(real[..., None], centres, _NOWHERE)
-        columns = _gaussian(peaks[..., 0], sigmas, width)
-        rows = _gaussian(peaks[..., 1], sigmas, height)
+        columns = gaussian(peaks[..., 0], sigmas, width)
+        rows = gaussian(peaks[..., 1], sigmas, height)
         of_objects = rows[..., :, None] * columns[..., None, :]
         of_class = functional.one_hot(labels, self.class_count).bool() & real[..., None]
         center_heatmap = torch.stack(
@@ -119,7 +121,7 @@ class CenterCodec:
         center_heatmap[own] = 1.0
 
         corners = torch.where(real[..., None, None], cells.unflatten(-1, (2, 2)), _NOWHERE)
-        asked = ~_regions(cells, known & ~valid, height, width)
+        asked = ~cells_in_boxes(cells, known & ~valid, height, width)
         center_mask = asked.all(1, keepdim=True)
         center_mask[own[0], 0, own[2], own[3]] = True
         keypoint_heatmap, keypoint_mask = self._keypoint_maps(
@@ -155,7 +157,7 @@ class CenterCodec:
         mask = asked.expand(-1, self.keypoint_count, -1, -1).clone()
         unknown = self.present.to(labels.device)[labels] & ~labelled & (valid & known)[..., None]
         if unknown.any():
-            regions = _regions(cells, known & valid, height, width)
+            regions = cells_in_boxes(cells, known & valid, height, width)
             for index in range(points.shape[1]):
                 mask &= ~(regions[:, index, None] & unknown[:, index, :, None, None])
         return heatmap, mask | (heatmap > 0.1)
@@ -165,8 +167,8 @@ class CenterCodec:
         sigma = places.new_full((1,), self.sigma)
         heatmap = places.new_zeros(len(places), places.shape[2], height, width)
         for index in range(places.shape[1]):
-            columns = _gaussian(places[:, index, :, 0], sigma, width)
-            rows = _gaussian(places[:, index, :, 1], sigma, height)
+            columns = gaussian(places[:, index, :, 0], sigma, width)
+            rows = gaussian(places[:, index, :, 1], sigma, height)
             heatmap = torch.maximum(heatmap, rows[..., :, None] * columns[..., None, :])
         return heatmap
 
@@ -206,7 +208,6 @@ class CenterCodec:
             "center_offset": centres[:, :, None] - places,
             "box_size": sizes.log()[:, :, None].expand(-1, -1, samples, -1),
             "keypoint_vectors": vectors.flatten(3),
-            "visibility_logits": (seen.float() * 20 - 10)[:, :, None].expand(-1, -1, samples, -1),
         }
         maps = {name: torch.logit(targets[name].clamp(1e-6, 1 - 1e-6)) for name in _HEATMAPS}
         rows, index = torch.nonzero(targets["cell_weights"].flatten(1) > 0, as_tuple=True)
@@ -214,6 +215,11 @@ class CenterCodec:
             flat = values.new_zeros(batch, height * width, values.shape[-1])
             flat[rows, targets["cells"].flatten(1)[rows, index]] = values.flatten(1, 2)[rows, index]
             maps[name] = flat.transpose(1, 2).reshape(batch, -1, height, width)
+        image, which, keypoint = torch.nonzero(torch.isfinite(targets["keypoints"]).all(-1), as_tuple=True)
+        around = cells_around(targets["keypoints"].nan_to_num(), height, width)[image, keypoint, which]
+        flat = vectors.new_zeros(batch, count, height * width)
+        flat[image[:, None], keypoint[:, None], around] = seen[image, which, keypoint].float()[:, None] * 20 - 10
+        maps["visibility_logits"] = flat.view(batch, count, height, width)
         return maps
 
     def decode(self, maps: Maps) -> Maps:
@@ -223,7 +229,7 @@ class CenterCodec:
             maps: ``center_heatmap`` (B, C, h, w), ``corner_heatmap`` (B, 2, h, w), ``keypoint_heatmap`` (B, K, h, w) and
                 ``visibility_logits`` (B, K, h, w) logits · ``center_offset`` (B, 2, h, w) cells from the middle of the cell
                 to the centre · ``box_size`` (B, 2, h, w) logarithm of cells · ``keypoint_vectors`` (B, 2K, h, w) cells from
-                the middle of the cell.
+                the middle of the cell. What hides a keypoint is seen where the keypoint is, so visibility is read there.
 
         Returns:
             The N best, by falling score: ``boxes`` (B, N, 4) and ``keypoints`` (B, N, K, 2) input px · ``scores`` (B, N) ·
@@ -232,16 +238,14 @@ class CenterCodec:
         heatmaps = torch.sigmoid(torch.cat([maps[name].float() for name in _HEATMAPS], dim=1))
         height, width = heatmaps.shape[-2:]
         area = height * width
-        peaks = heatmaps * _peaks(heatmaps)
+        peaks = heatmaps * local_peaks(heatmaps)
         scores, index = peaks[:, : self.class_count].flatten(1).topk(self.objects)
         labels, cells = index.div(area, rounding_mode="floor"), index % area
         middles = torch.stack([cells % width, cells.div(width, rounding_mode="floor")], dim=-1).float() + 0.5
-        read = torch.cat(
-            [maps[name].float() for name in ("center_offset", "box_size", "keypoint_vectors", "visibility_logits")], dim=1
-        )
+        read = torch.cat([maps[name].float() for name in ("center_offset", "box_size", "keypoint_vectors")], dim=1)
         values = torch.gather(read.flatten(2), 2, cells[:, None].expand(-1, read.shape[1], -1)).transpose(1, 2)
         count = self.keypoint_count
-        offset, size, vectors, seen = values.split([2, 2, 2 * count, count], dim=-1)
+        offset, size, vectors = values.split([2, 2, 2 * count], dim=-1)
         centres, halves = middles + offset, size.clamp(-8, 8).exp() / 2
         regressed = middles[:, :, None] + vectors.unflatten(-1, (count, 2))
         scale = 2 * halves.prod(-1).sqrt()
@@ -259,7 +263,7 @@ class CenterCodec:
             "labels": labels,
             "keypoints": keypoints * self.stride,
             "keypoint_scores": found_scores[:, :, 2:],
-            "visibility": torch.sigmoid(seen),
+            "visibility": torch.sigmoid(read_at(maps["visibility_logits"].float(), cells_at(keypoints, height, width))),
         }
 
     def _match(self, heatmap: Tensor, peaks: Tensor, regressed: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -282,9 +286,7 @@ class CenterCodec:
         match, choice = (heights[:, None] * torch.exp(-distances / spread[:, :, None, None])).max(-1)
         chosen = torch.gather(places, 2, choice.transpose(1, 2)[..., None].expand(-1, -1, -1, 2)).transpose(1, 2)
         height_chosen = torch.gather(heights, 2, choice.transpose(1, 2)).transpose(1, 2)
-        there = regressed.floor().long()
-        index = there[..., 1].clamp(0, height - 1) * width + there[..., 0].clamp(0, width - 1)
-        height_there = torch.gather(heatmap.flatten(2), 2, index.transpose(1, 2)).transpose(1, 2)
+        height_there = read_at(heatmap, cells_at(regressed, height, width))
         matched = match > LOWEST_MATCH
         return (
             torch.where(matched[..., None], chosen, regressed),
@@ -309,42 +311,6 @@ class CenterCodec:
         around = (row[..., None, None] + offsets[:, None]) * width + column[..., None, None] + offsets
         side = 2 * reach + 1
         window = torch.gather(heatmap.flatten(2), 2, around.flatten(2)).unflatten(2, (-1, side, side))
-        x = column + _vertex(window.sum(3), self.step)
-        y = row + _vertex(window.sum(4), self.step)
+        x = column + vertex(window.sum(3), self.step)
+        y = row + vertex(window.sum(4), self.step)
         return torch.stack([x, y], dim=-1) + 0.5
-
-
-def _gaussian(centres: Tensor, sigmas: Tensor, length: int) -> Tensor:
-    """Draw (..., length) Gaussians around centres (...) in cells, the middle of the first cell at 0.5."""
-    middles = torch.arange(length, device=centres.device, dtype=centres.dtype) + 0.5
-    return torch.exp(-((middles - centres[..., None]) ** 2) / (2 * sigmas[..., None] ** 2))
-
-
-def _regions(boxes: Tensor, chosen: Tensor, height: int, width: int) -> Tensor:
-    """Tell (B, N, h, w) bool which cells lie in which chosen box (B, N, 4), in cells."""
-    x = torch.arange(width, device=boxes.device) + 0.5
-    y = torch.arange(height, device=boxes.device) + 0.5
-    in_x = (x >= boxes[..., 0, None]) & (x <= boxes[..., 2, None])
-    in_y = (y >= boxes[..., 1, None]) & (y <= boxes[..., 3, None])
-    return in_y[..., :, None] & in_x[..., None, :] & chosen[..., None, None]
-
-
-def _peaks(heatmap: Tensor) -> Tensor:
-    """Mark (…, h, w) with 1 the cells that are the highest of their 3×3 surroundings; of equal neighbours the first.
-
-    Higher than the four before, no lower than the four behind: shifted maxima take PyTorch a tenth of the time of pooling.
-    """
-    padded = functional.pad(heatmap, (1, 1, 1, 1), value=-1.0)
-    rows = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
-    before = torch.maximum(rows[..., :-2, :], padded[..., 1:-1, :-2])
-    behind = torch.maximum(rows[..., 2:, :], padded[..., 1:-1, 2:])
-    return ((heatmap > before) & (heatmap >= behind)).float()
-
-
-def _vertex(profile: Tensor, step: int) -> Tensor:
-    """Place the peak of Gaussian profiles (..., 2·step + 1), in cells from their middle."""
-    before, middle, after = profile[..., 0], profile[..., step], profile[..., 2 * step]
-    floor = middle.clamp(min=1e-6) * 1e-6
-    before, middle, after = (torch.log(torch.maximum(value, floor)) for value in (before, middle, after))
-    curvature = (before + after - 2 * middle).clamp(max=-1e-6)
-    return (0.5 * step * (before - after) / curvature).clamp(-step - 1.0, step + 1.0)

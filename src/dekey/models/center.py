@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dekey.codecs.cells import cells_around
 from dekey.codecs.center import CenterCodec
 from dekey.errors import DekeyError
 from dekey.models.backbone import Backbone
@@ -55,7 +56,7 @@ class CenterDetector(nn.Module):
         input_size: tuple[int, int],
         typical_size: float = 64.0,
         peak_weight: float = 4.0,
-        visibility_weight: float = 0.1,
+        visibility_weight: float = 0.3,
     ) -> None:
         super().__init__()
         backbone.check_input_size(input_size)
@@ -123,7 +124,7 @@ class CenterDetector(nn.Module):
             truth = targets[f"{name}_heatmap"]
             excess = heatmap_cross_entropy(maps[f"{name}_heatmap"], truth, mask, self.peak_weight)
             terms[f"{name}_heatmap"] = HEATMAP_WEIGHT / area * excess
-        offset, size, vectors, logits = self._at_cells(maps, targets["cells"])
+        offset, size, vectors = self._at_cells(maps, targets["cells"])
         places, weights = targets["cell_places"], targets["cell_weights"]
         halves = size.clamp(-8, 8).exp() / 2
         found = torch.cat([places + offset - halves, places + offset + halves], dim=-1)
@@ -139,14 +140,25 @@ class CenterDetector(nn.Module):
         scale = sides.prod(-1).sqrt()[..., None]
         terms["vectors"] = VECTOR_WEIGHT * _weighted((ends - points).abs().mean(-1) / scale, labelled)
         if self.visibility_weight:
-            visible = (batch.visibility == 2)[:, :, None].float().expand_as(logits)
-            entropy = functional.binary_cross_entropy_with_logits(logits, visible, reduction="none")
-            terms["visibility"] = self.visibility_weight * _weighted(entropy, labelled)
+            terms["visibility"] = self.visibility_weight * self._visibility(
+                maps["visibility_logits"], batch, targets["keypoints"]
+            )
         return terms
 
+    def _visibility(self, maps: Tensor, batch: Batch, places: Tensor) -> Tensor:
+        """Give the mean cross-entropy of visible against occluded, at and around labelled keypoints (B, N, K, 2) in cells."""
+        height, width = maps.shape[-2:]
+        cells = cells_around(places.nan_to_num(), height, width)
+        logits = torch.gather(maps.flatten(2), 2, cells.flatten(2)).view(cells.shape)
+        visible = (batch.visibility == 2).transpose(1, 2)[..., None].float().expand_as(logits)
+        inside = (places >= 0).all(-1) & (places[..., 0] < width) & (places[..., 1] < height)
+        labelled = ((batch.visibility > 0) & batch.valid[..., None] & inside).transpose(1, 2)[..., None].float()
+        entropy = functional.binary_cross_entropy_with_logits(logits, visible, reduction="none")
+        return _weighted(entropy, labelled.expand_as(logits))
+
     def _at_cells(self, maps: dict[str, Tensor], cells: Tensor) -> tuple[Tensor, ...]:
-        """Read the object maps at cells (B, N, S): offset, size (…, 2), vectors (…, 2K) and visibility (…, K)."""
-        names = ("center_offset", "box_size", "keypoint_vectors", "visibility_logits")
+        """Read the object maps at cells (B, N, S): offset, size (…, 2) and vectors (…, 2K)."""
+        names = ("center_offset", "box_size", "keypoint_vectors")
         read = torch.cat([maps[name] for name in names], dim=1).flatten(2)
         index = cells.flatten(1)[:, None].expand(-1, read.shape[1], -1)
         values = torch.gather(read, 2, index).transpose(1, 2).unflatten(1, cells.shape[1:])
