@@ -233,13 +233,6 @@ def test_short_work_leaves_one_line_in_a_log(clock: list[float]) -> None:
     assert stream.getvalue() == "reading\n"
 
 
-def test_work_without_steps_shows_its_time_alone(clock: list[float]) -> None:
-    stream = io.StringIO()
-    with Progress("loading", stream=stream):
-        clock[0] += 19
-    assert stream.getvalue().splitlines() == ["loading", "loading: 19 s"]
-
-
 def test_progress_on_a_terminal_rewrites_one_line(clock: list[float]) -> None:
     stream = Terminal()
     with Progress("training", total=10, unit="steps", stream=stream) as progress:
