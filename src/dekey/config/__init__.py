@@ -1,0 +1,24 @@
+"""The configuration of a training run: its sections, and how it is read."""
+
+from dekey.config.reading import CONFIG_LIMIT, read_config
+from dekey.config.sections import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    parse_duration,
+)
+
+__all__ = [
+    "CONFIG_LIMIT",
+    "AugmentConfig",
+    "Config",
+    "DataConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "RunConfig",
+    "parse_duration",
+    "read_config",
+]
