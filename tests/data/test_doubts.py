@@ -47,14 +47,28 @@ def test_every_kind_of_doubt_is_found_where_it_was_put() -> None:
     assert places["unlikely-keypoint"].keypoints == ("mouth",)
     assert "4 objects" in places["point-order"].message
     assert "backwards" in places["point-order"].message
-    assert "120, 130, 140, 150" in places["point-order"].message or places["point-order"].annotation_id in (120, 130, 140, 150)
+    assert sorted(places["point-order"].annotation_ids) == [120, 130, 140, 150]
     assert places["tiny-box"].annotation_id == 160
     assert {each.annotation_id for each in found.problems if each.kind == "keypoint-outside-box"} == {160, 170}
     assert (places["near-duplicate-image"].image, places["near-duplicate-image"].other) == ("image 2", "image 3")
+    assert places["near-duplicate-image"].images == ("image 2", "image 3")
     assert (places["leaked-image"].image, places["leaked-image"].other) == ("image 11", "val.json: image 7")
     assert len(found.problems) == 8
     assert all(each.doubt is not None and 0 < each.doubt <= 1 for each in found.problems)
     assert all(KINDS[each.kind].severity == each.severity == "warning" for each in found.problems)
+
+
+def test_a_large_group_is_named_whole_although_the_sentence_lists_a_few() -> None:
+    dataset = faces(80)
+    group = list(range(3, 75, 6))
+    dataset.instances.keypoints[group] = dataset.instances.keypoints[group][:, ::-1]
+    for index in range(40, 48):
+        dataset.pictures[index][:] = dataset.pictures[39]  # type: ignore[index]
+    places = {each.kind: each for each in find_doubts(dataset).problems}
+    assert sorted(places["point-order"].annotation_ids) == [index + 100 for index in group]
+    assert places["point-order"].message.endswith("and 7 more (--json lists all)")
+    assert sorted(places["near-duplicate-image"].images) == [f"image {index}" for index in range(39, 48)]
+    assert places["near-duplicate-image"].message.endswith("and 2 more (--json lists all)")
 
 
 def test_another_file_in_another_order_is_told() -> None:
@@ -63,6 +77,7 @@ def test_another_file_in_another_order_is_told() -> None:
     (problem,) = find_doubts(dataset, [("val.json", val)], images=False).problems
     assert problem.kind == "point-order"
     assert problem.message.startswith("20 of 20 objects of 'face' in val.json")
+    assert problem.annotation_ids == tuple(range(100, 120))
     assert find_doubts(dataset, [("val.json", faces(20, seed=1))], images=False).problems == []
 
 

@@ -63,6 +63,8 @@ class Problem:
         keypoints: names of the keypoints concerned.
         expected: where each of them would be expected, x, y px of the image's continuous frame.
         other: the other image of a pair, with its file where that is another one.
+        annotation_ids: of a finding about several objects, the ids of all of them; in the file `other` where that is one.
+        images: of a finding about several images, the names of all of them.
     """
 
     kind: str
@@ -75,6 +77,8 @@ class Problem:
     keypoints: tuple[str, ...] = ()
     expected: tuple[tuple[float, float], ...] = ()
     other: str | None = None
+    annotation_ids: tuple[int, ...] = ()
+    images: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = [

@@ -22,6 +22,8 @@ from dekey.data.shape import points_of
 from dekey.data.shape_faults import BOTH_SIDES, FEWEST_OBJECTS, Measured, Suspect, measure, misplaced, swapped
 
 Progress = Callable[[str, int, int], None]
+# Names and numbers that a sentence lists.
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,25 @@ def _shape_problems(
     for group in reordered:
         explained |= set(group.objects.tolist())
         image, annotation = _place(dataset, int(rows[group.objects[0]]))
+        ids = tuple(dataset.annotation_ids[rows[group.objects]].tolist())
         message = (
             f"{len(group.objects)} objects of '{class_name}' fit far better with their keypoints "
-            f"{shape_order.describe(group.order)}; annotations {_some(dataset.annotation_ids[rows[group.objects]])}"
+            f"{shape_order.describe(group.order)}; annotations {_some(ids)}{_all(ids)}"
         )
         concerned = np.flatnonzero(group.order != np.arange(len(group.order)))
         names = tuple(schema.keypoints[index] for index in concerned)
         points = points_of(dataset.instances[rows[group.objects[:1]]])[0][group.order[concerned]]
         found.append(
-            problem("point-order", message, image, annotation, doubt=group.doubt, keypoints=names, expected=_pairs(points))
+            problem(
+                "point-order",
+                message,
+                image,
+                annotation,
+                doubt=group.doubt,
+                keypoints=names,
+                expected=_pairs(points),
+                annotation_ids=ids,
+            )
         )
     suspects, share = swapped(measured, schema)
     advance(2, 3)
@@ -174,7 +186,8 @@ def _order_of_others(
             )
             concerned = np.flatnonzero(group.order != np.arange(len(group.order)))
             names = tuple(dataset.schema.keypoints[index] for index in concerned)
-            found.append(problem("point-order", message, doubt=group.doubt, keypoints=names, other=file))
+            ids = tuple(other.annotation_ids[own][group.objects].tolist())
+            found.append(problem("point-order", message, doubt=group.doubt, keypoints=names, other=file, annotation_ids=ids))
     return found
 
 
@@ -190,10 +203,11 @@ def _near_duplicates(dataset: Dataset, own: Fingerprints, pairs: NDArray[np.int6
     found = []
     for group, (doubt, first, second) in best.items():
         rest = [dataset.picture_name(index) for index in sorted(members[group] - {first, second})]
-        more = f", and as {_some(rest)}" if rest else ""
+        more = f", and as {_some(rest)}{_all(rest)}" if rest else ""
         message = f"looks the same as {dataset.picture_name(second)}{more}"
-        name = dataset.picture_name(first)
-        found.append(problem("near-duplicate-image", message, name, doubt=doubt, other=dataset.picture_name(second)))
+        name, partner = dataset.picture_name(first), dataset.picture_name(second)
+        everyone = (name, partner, *rest)
+        found.append(problem("near-duplicate-image", message, name, doubt=doubt, other=partner, images=everyone))
     return found
 
 
@@ -232,5 +246,11 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
-def _some(values: Sequence[Any] | NDArray[np.int64]) -> str:
-    return ", ".join(str(each) for each in values[:5]) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+def _some(values: Sequence[Any]) -> str:
+    rest = f" and {len(values) - _LISTED} more" if len(values) > _LISTED else ""
+    return ", ".join(str(each) for each in values[:_LISTED]) + rest
+
+
+def _all(values: Sequence[Any]) -> str:
+    """Say where the rest is listed that `_some` leaves out."""
+    return " (--json lists all)" if len(values) > _LISTED else ""

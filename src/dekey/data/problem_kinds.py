@@ -155,7 +155,22 @@ def problem(
     keypoints: tuple[str, ...] = (),
     expected: tuple[tuple[float, float], ...] = (),
     other: str | None = None,
+    annotation_ids: tuple[int, ...] = (),
+    images: tuple[str, ...] = (),
 ) -> Problem:
     """Make a problem of a kind in `KINDS`, with the severity and the advice written there; the rest as in `Problem`."""
     found = KINDS[kind]
-    return Problem(kind, found.severity, message, found.advice, image, annotation_id, doubt, keypoints, expected, other)
+    return Problem(
+        kind,
+        found.severity,
+        message,
+        found.advice,
+        image,
+        annotation_id,
+        doubt,
+        keypoints,
+        expected,
+        other,
+        annotation_ids,
+        images,
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dekey.data.dataset import Dataset
+from dekey.data.schema import Schema
 
 
 class Recognises(Protocol):
@@ -47,6 +48,8 @@ class Format:
         suffix: ending of what is written, with the dot; "" for a folder.
         extra: the extra of dekey that reading and writing need, None for none.
         note: what a user should know, one sentence, or "".
+        fixed: what as many keypoints as it has mean in the format, whatever the data call them; None where names are
+            stated or none are meant.
     """
 
     title: str
@@ -57,3 +60,4 @@ class Format:
     suffix: str
     extra: str | None = None
     note: str = ""
+    fixed: Schema | None = None

@@ -28,8 +28,9 @@ def fitted(dataset: Dataset, format: Format, *, drop: bool = False) -> Dataset: 
 
     Raises:
         DekeyError: if a loss would make labels wrong (a grave feature of `dekey.formats.losses.FEATURES`) and `drop` does
-            not help.
+            not help, or the format would give the keypoints names of its own that are not theirs.
     """
+    _check_names(dataset, format)
     lost = lost_features(dataset, format)
     grave = [name for name in lost if FEATURES[name].grave]
     if "classes" in grave:
@@ -44,6 +45,28 @@ def fitted(dataset: Dataset, format: Format, *, drop: bool = False) -> Dataset: 
     if not keep.any():
         raise DekeyError(f"no image is left that {format.title} can hold: {'; '.join(lost.values())}; write another format")
     return _without_details(dataset if keep.all() else dataset.subset(np.flatnonzero(keep)), format.holds)
+
+
+def _check_names(dataset: Dataset, format: Format) -> None:  # noqa: A002
+    """Refuse keypoints or classes that the format would take for others, see `Format.fixed`."""
+    fixed = format.fixed
+    if fixed is None or len(dataset.schema.keypoints) != len(fixed.keypoints):
+        return
+    pairs = zip(fixed.keypoints, dataset.schema.keypoints, strict=True)
+    count = len(fixed.keypoints)
+    others = [
+        f"keypoint {index} of {count} for {meant}, and here it is {own}"
+        for index, (meant, own) in enumerate(pairs)
+        if meant != own
+    ]
+    used = [dataset.schema.classes[index] for index in np.unique(dataset.instances.labels).tolist()]
+    others += [
+        f"what has {count} keypoints for a {fixed.classes[0]}, and here it is a {name}"
+        for name in used
+        if name not in fixed.classes
+    ]
+    if others:
+        raise DekeyError(f"{format.title} takes {others[0]}; write another format")
 
 
 def _without_details(dataset: Dataset, holds: frozenset[str]) -> Dataset:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dekey.data.dataset import Dataset
 from dekey.data.instances import OCCLUDED, UNLABELLED
-from dekey.data.schema import mirror_from_names
+from dekey.data.schema import Schema, mirror_from_names
 from dekey.formats.base import Format
 from dekey.formats.names import UNNAMED_CLASS, unnamed_keypoints
 
@@ -73,7 +73,22 @@ def losses(dataset: Dataset, format: Format) -> list[str]:  # noqa: A002 - the w
 
 def lost_features(dataset: Dataset, format: Format) -> dict[str, str]:  # noqa: A002
     """Give each feature that the data set uses and the format does not hold, with a sentence that says what is lost."""
-    return {name: text for name, text in _used(dataset, format.holds).items() if name not in format.holds}
+    holds = format.holds | _meant(dataset.schema, format.fixed)
+    return {name: text for name, text in _used(dataset, holds).items() if name not in holds}
+
+
+def _meant(schema: Schema, fixed: Schema | None) -> set[str]:
+    """Name what of the schema a file holds without stating it, because the format fixes it."""
+    if fixed is None or schema.keypoints != fixed.keypoints:
+        return set()
+    held = {"keypoint_names"}
+    if schema.classes == fixed.classes:
+        held |= {"class_names", "unused_names", "order"}
+    if {frozenset(edge) for edge in schema.edges.tolist()} == {frozenset(edge) for edge in fixed.edges.tolist()}:
+        held.add("edges")
+    if schema.mirror is not None and fixed.mirror is not None and np.array_equal(schema.mirror, fixed.mirror):
+        held.add("mirror")
+    return held
 
 
 def grave_images(dataset: Dataset, holds: frozenset[str]) -> dict[str, NDArray[np.bool_]]:

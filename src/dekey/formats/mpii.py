@@ -4,39 +4,45 @@ Layout: a list of persons with ``image``, ``joints`` (x, y for each joint), ``jo
 (x, y) and ``scale``. Evidence: lib/dataset/mpii.py of SimpleBaseline and HRNet, and MPII's own description of its
 annotations.
 
-Names: 16 joints have the order and the names of MPII, which the format fixes (``flip_pairs`` and ``parent_ids`` there);
-another number of joints has none.
+Names: 16 joints have the order and the names of MPII and belong to a person, which the format fixes (``num_joints``,
+``flip_pairs`` and ``parent_ids`` there); another number of joints has no names and no class.
 
 Frame: counted from 1 ("MPII uses matlab format, index is based 1", HRNet takes 1 off), so 0.5 is taken off.
 
 Visibility: ``joints_vis`` 1 is labelled, 0 not. MPII labels joints behind something as well, and this file does not say which
 those are; all are called visible.
 
-Boxes: none. ``center`` and ``scale`` (height of the person / 200 px) are rough, and HRNet does not take them as a box either:
-it moves the centre down by 15 · scale, enlarges by 1.25 and cuts out a square. A box made of them would be an invention; the
-hull of the joints serves better. For the same reason the format is not written.
+Boxes: none are read. ``center`` and ``scale`` (height of the person / 200 px) are rough, and HRNet does not take them as a box
+either: it moves the centre down by 15 · scale, enlarges by 1.25 and cuts out a square. A box made of them would be an
+invention; the hull of the joints serves better. They are written, because those tools cut by them: so that HRNet's square has
+the middle of the object's box, and a side of 1.25 times the box's longer one. Without a box the hull of the labelled joints
+takes its place; what has no extent, one point, is taken to be as large as the shorter side of its image.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dekey.data.dataset import Dataset, Problem
-from dekey.data.instances import VISIBLE
+from dekey.data.geometry import hulls
+from dekey.data.instances import UNLABELLED, VISIBLE
 from dekey.data.problem_kinds import problem
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
+from dekey.files import replaced
 from dekey.formats.coco_objects import only_objects, short
 from dekey.formats.files import head, read_json
 from dekey.formats.gather import Objects, build_dataset, place_images
-from dekey.formats.names import unnamed_keypoints
+from dekey.formats.names import UNNAMED_CLASS, unnamed_keypoints
+from dekey.formats.pictures import written_names
 
-HOLDS: Final[frozenset[str]] = frozenset()
-_CLASS = "person"
+HOLDS: Final = frozenset({"several_objects", "unlabelled_points", "exact_coordinates"})
 _JOINTS: Final = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax", "upper_neck",
     "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
@@ -45,7 +51,12 @@ _EDGES: Final = (
     (0, 1), (1, 2), (2, 6), (3, 6), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9), (10, 11), (11, 12), (12, 7), (13, 7), (13, 14),
     (14, 15),
 )  # fmt: skip
+FIXED: Final = Schema.create(["person"], _JOINTS, _EDGES)
+"""What a file of 16 joints means without saying so."""
 _HEAD_BYTES = 65_536
+# How tall a person of scale 1 is, px; how far HRNet moves the centre down, px for scale 1.
+_TALL, _DOWN = 200.0, 15.0
+_DIGITS = 9
 
 
 def recognises(path: Path) -> bool:
@@ -100,8 +111,7 @@ def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Datas
         [f"person {row}" for row in range(len(named))],
         broken,
     )
-    known = count == len(_JOINTS)
-    schema = Schema.create([_CLASS], _JOINTS if known else unnamed_keypoints(count), _EDGES if known else ())
+    schema = FIXED if count == len(_JOINTS) else Schema.create([UNNAMED_CLASS], unnamed_keypoints(count))
     places = place_images(path, list(order), images, problems)
     return build_dataset(schema, places, objects, problems, offset=-0.5, keep=keep)
 
@@ -119,3 +129,40 @@ def _triples(record: dict[str, Any], count: int) -> np.ndarray[Any, np.dtype[np.
             # 1 is labelled; whatever is neither 0 nor 1 stays and is told as an unknown code.
             return np.concatenate([points, np.where(labelled == 1, VISIBLE, np.where(labelled == 0, 0, -1))[:, None]], axis=1)
     return "joints that are not numbers x, y"
+
+
+def write(dataset: Dataset, path: Path) -> None:
+    """Write a list of persons, one object each; an existing file is replaced only when the new one is whole.
+
+    Raises:
+        DekeyError: if an image has no file, or the folder does not exist.
+    """
+    names = written_names(dataset, path.parent)
+    centres, scales = _centres_and_scales(dataset)
+    labelled = dataset.instances.visibility != UNLABELLED
+    joints = np.where(labelled[..., None], dataset.instances.keypoints + 0.5, -1.0).round(_DIGITS)
+    with replaced(path) as stream:
+        stream.write("[")
+        for row, image in enumerate(dataset.image_of_instance().tolist()):
+            record = {
+                "image": names[image],
+                "joints": joints[row].tolist(),
+                "joints_vis": labelled[row].astype(int).tolist(),
+                "center": centres[row].tolist(),
+                "scale": float(scales[row]),
+            }
+            stream.write((",\n" if row else "\n") + json.dumps(record, ensure_ascii=False, allow_nan=False))
+        stream.write("\n]\n")
+
+
+def _centres_and_scales(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give (N, 2) centres, counted from 1, and (N,) scales as the module's docstring says."""
+    objects = dataset.instances
+    points = np.where((objects.visibility != UNLABELLED)[..., None], objects.keypoints, np.nan)
+    boxed = np.isfinite(objects.boxes).all(axis=1, keepdims=True)
+    boxes = np.where(boxed, objects.boxes, hulls(points))
+    side = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    scales = np.where(side > 0, side, dataset.sizes[dataset.image_of_instance()].min(axis=1)) / _TALL
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 + 0.5
+    centres[:, 1] -= _DOWN * scales
+    return centres.round(_DIGITS), scales.round(_DIGITS)

@@ -35,10 +35,11 @@ FORMATS: Final[dict[str, Format]] = {
         "MPII JSON",
         mpii.recognises,
         mpii.read,
-        None,
+        mpii.write,
         mpii.HOLDS,
         ".json",
-        note="read only: it keeps a rough centre and scale in place of boxes",
+        note="16 keypoints are taken for MPII's joints of a person; centre and scale are written, not read",
+        fixed=mpii.FIXED,
     ),
     "tps": Format("TPS", tps.recognises, tps.read, tps.write, tps.HOLDS, ".tps"),
 }

@@ -27,6 +27,7 @@ FILES = [
     "macaque/test_macaque.json",
     "dlib_imglab_xml/training_with_face_landmarks.xml",
     "csv_face68/test_frames_keypoints_head.csv",
+    "mpii_json/test_mpii.json",
 ]
 
 
