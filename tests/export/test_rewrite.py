@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from dekey.export.rewrite import SubpixelDeconvolution, fits_subpixel, rewritten
+from dekey.export.rewrite import SubpixelDeconvolution, fits_subpixel, fold_learned_scales, rewritten
+from dekey.models.backbone import build_backbone, is_learned_scale
 from dekey.models.decoder import DeconvDecoder, build_decoder, deconvolution
 
 
@@ -57,3 +58,21 @@ def test_a_rewritten_decoder_answers_alike(name: str, subpixel: bool) -> None:
         assert nn.BatchNorm2d not in kinds
         assert (nn.ConvTranspose2d in kinds) is not subpixel
         assert (SubpixelDeconvolution in kinds) is subpixel
+
+
+def test_folded_scales_answer_alike_whatever_their_sign() -> None:
+    torch.manual_seed(2)
+    backbone = build_backbone("hgnetv2_b0").eval()
+    with torch.no_grad():
+        for index, module in enumerate(filter(is_learned_scale, backbone.modules())):
+            own = module.state_dict()  # the tensors themselves
+            own["scale"].uniform_(0.7, 1.3).mul_(-1 if index % 3 == 1 else 1)
+            own["bias"].uniform_(-0.2, 0.2)
+    folded = fold_learned_scales(backbone)
+    assert not any(map(is_learned_scale, folded.modules()))
+    assert any(map(is_learned_scale, backbone.modules()))
+    images = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        for other, own in zip(folded(images), backbone(images), strict=True):
+            torch.testing.assert_close(other, own, rtol=1e-4, atol=1e-4)
+    assert fold_learned_scales(folded) is folded

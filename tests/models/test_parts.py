@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dekey.errors import DekeyError
-from dekey.models.backbone import build_backbone
+from dekey.models.backbone import _features_only, build_backbone
 from dekey.models.decoder import DeconvDecoder, Head
 from dekey.models.losses import heatmap_mse, masked_mean, visibility_bce
 
@@ -17,6 +17,14 @@ def test_backbones_give_what_they_announce(name: str) -> None:
     assert [one.shape[1] for one in features] == backbone.channels
     assert [(64 // one.shape[2], 96 // one.shape[3]) for one in features] == [(s, s) for s in backbone.strides]
     assert backbone.source == "random weights, as asked"
+
+
+def test_learned_scales_stay_with_the_weights_of_timm_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, lean = build_backbone("hgnetv2_b0"), build_backbone("hgnetv2_b0", learned_scales=None)
+    assert (whole.learned_scales, lean.learned_scales) == (True, False)
+    assert lean(torch.zeros(1, 3, 64, 64))[0].shape == whole(torch.zeros(1, 3, 64, 64))[0].shape
+    monkeypatch.setattr("dekey.models.backbone._with_weights", lambda name: (_features_only(name, False), ""))
+    assert build_backbone("hgnetv2_b0", "auto", learned_scales=None).learned_scales
 
 
 def test_an_unknown_backbone_names_the_nearest() -> None:

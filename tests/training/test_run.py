@@ -11,6 +11,7 @@ import pytest
 import dekey
 from dekey.config import Config, read_config
 from dekey.errors import DekeyError
+from dekey.models.backbone import is_learned_scale
 from dekey.models.checkpoint import load_model
 from dekey.training import train
 
@@ -50,6 +51,16 @@ def test_the_family_and_why_are_said(shapes_file: Path, small_data: Path, tmp_pa
 def test_classes_that_a_family_cannot_tell_apart_are_told(shapes_file: Path, tmp_path: Path) -> None:
     with pytest.raises(DekeyError, match="2 classes on whole images, which a heatmap model cannot tell apart"):
         train(config_of(shapes_file, "heatmap", region="image"), tmp_path / "run")
+
+
+def test_a_network_without_learned_scales_is_found_again(shapes_file: Path, tmp_path: Path) -> None:
+    config = config_of(shapes_file)
+    model = config.model.model_copy(update={"backbone": "hgnetv2_b0"})
+    train(config.model_copy(update={"model": model}), tmp_path / "run")
+    network, manifest = load_model(tmp_path / "run" / "model.safetensors")
+    assert manifest.architecture["learned_scales"] is False
+    assert not any(map(is_learned_scale, network.modules()))
+    train(config.model_copy(update={"model": model}), tmp_path / "run", resume=True)
 
 
 def test_nothing_to_find_is_told(shapes_file: Path, tmp_path: Path) -> None:

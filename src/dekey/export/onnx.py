@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dekey.errors import DekeyError
+from dekey.export.rewrite import fold_learned_scales
 from dekey.files import replacing
 from dekey.models.checkpoint import TorchBackend
 from dekey.runtime.backends import INPUT, OUTPUTS, Arrays, Backend, OnnxBackend
@@ -105,7 +106,7 @@ def check_parity(parity: Parity) -> None:
 def write_graph(model: nn.Module, manifest: Manifest, path: Path, device: torch.device) -> None:
     """Write the detect graph of a model with its manifest, unproven."""
     height, width = manifest.input_size
-    graph = _DetectGraph(model).eval()
+    graph = _DetectGraph(fold_learned_scales(model)).eval()
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8, device=device)
     with _quiet():
         # The tracing exporter takes 2 s where torch.export takes a minute and more on two cores, and ONNX Runtime makes

@@ -1,6 +1,6 @@
-"""The deconvolutional half in forms that int8 kernels know: normalisation folded into weights, deconvolution as convolution.
+"""Networks in forms that runtimes know: normalisation and scales folded into weights, deconvolution as convolution.
 
-Both give what the layers gave, up to rounding. ONNX Runtime has no int8 kernel for transposed convolutions: left as they are
+All give what the layers gave, up to rounding. ONNX Runtime has no int8 kernel for transposed convolutions: left as they are
 they run in fp32, with conversions around them that make the file slower than it was.
 """
 
@@ -11,6 +11,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from dekey.models.backbone import is_learned_scale
 from dekey.models.decoder import DeconvDecoder
 
 
@@ -55,6 +56,43 @@ def fits_subpixel(layer: nn.Module) -> bool:
         and layer.dilation == (1, 1)
         and layer.groups == 1
     )
+
+
+class Bound(nn.Module):
+    """An activation that lets no value pass a bound.
+
+    Args:
+        bound: the bound.
+        below: whether it is the lowest value, else the highest.
+    """
+
+    def __init__(self, bound: float, below: bool) -> None:
+        super().__init__()
+        self.bound, self.below = bound, below
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Bound values of any shape."""
+        return values.clamp(min=self.bound) if self.below else values.clamp(max=self.bound)
+
+
+def fold_learned_scales(model: nn.Module) -> nn.Module:
+    """Give a model without factors and offsets after activations; a copy in evaluation mode if it has any.
+
+    For s > 0, s · relu(x) + b is max(s·x + b, b), for s < 0 min(s·x + b, b): both go into the normalisation before the
+    activation, which becomes a bound that runtimes compute together with the convolution.
+    """
+    if not any(map(is_learned_scale, model.modules())):
+        return model
+    model = copy.deepcopy(model).eval()
+    for module in model.modules():
+        norm, activation, scale = (getattr(module, name, nn.Identity()) for name in ("bn", "act", "lab"))
+        if isinstance(norm, nn.BatchNorm2d) and isinstance(activation, nn.ReLU) and is_learned_scale(scale):
+            factor, offset = (scale.state_dict()[name].item() for name in ("scale", "bias"))
+            with torch.no_grad():
+                norm.weight.mul_(factor)
+                norm.bias.mul_(factor).add_(offset)
+            module.act, module.lab = Bound(offset, below=factor > 0), nn.Identity()
+    return model
 
 
 def rewritten(model: nn.Module, subpixel: bool) -> nn.Module:

@@ -17,7 +17,7 @@ from dekey.models.backbone import Backbone
 from dekey.models.build import build_model
 from dekey.models.checkpoint import choose_device, load_model
 from dekey.training.prepare import prepare, resolve
-from dekey.training.run import manifest_of
+from dekey.training.run import describe, manifest_of
 
 logger = logging.getLogger(__name__)
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -52,14 +52,14 @@ def model_for(
     material = prepare(config, device, logger.info)
     config = resolve(config, material, device)
     training = {} if material.kind == "article" else {"peak_weight": float(config.model.peak_weight)}
-    manifest = manifest_of(config, material, "", {})
+    architecture = describe(config, material)
     parts = {} if backbone is None else {"backbone": backbone}
-    network: Any = build_model(
-        manifest.kind, {**manifest.architecture, **parts}, pretrained=config.model.pretrained, **training
-    )
-    origin = {**manifest.origin, "weights": network.backbone.source, "keras": keras.__version__}
-    architecture = manifest.architecture if backbone is None else {**manifest.architecture, "backbone": "keras"}
-    return KerasModel(manifest.model_copy(update={"origin": origin, "architecture": architecture}), network)
+    network: Any = build_model(material.kind, {**architecture, **parts}, pretrained=config.model.pretrained, **training)
+    architecture["learned_scales"] = network.backbone.learned_scales
+    architecture |= {} if backbone is None else {"backbone": "keras"}
+    manifest = manifest_of(config, material, architecture, network.backbone.source, {})
+    origin = {**manifest.origin, "keras": keras.__version__}
+    return KerasModel(manifest.model_copy(update={"origin": origin}), network)
 
 
 def model_of(run: str | os.PathLike[str]) -> KerasModel:

@@ -156,6 +156,7 @@ def build_article_model(
     decoder: str,
     keypoint_count: int,
     input_size: tuple[int, int],
+    learned_scales: bool | None = True,
     pretrained: bool | Literal["auto"] = False,
 ) -> ArticleModel:
     """Build an ArticleModel.
@@ -166,12 +167,13 @@ def build_article_model(
         decoder: name of the decoder, see `build_decoder`.
         keypoint_count: K.
         input_size: (H, W) px.
+        learned_scales: see `build_backbone`.
         pretrained: see `build_backbone`.
 
     Raises:
         DekeyError: if a part cannot be built or the input size does not fit.
     """
-    body = build_backbone(backbone, pretrained)
+    body = build_backbone(backbone, pretrained, learned_scales)
     return ArticleModel(body, build_decoder(decoder, body.channels, body.strides, decoder_channels), keypoint_count, input_size)
 
 

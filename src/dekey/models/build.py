@@ -26,6 +26,7 @@ def build_heatmap_model(
     sigma: float,
     keypoint_count: int,
     input_size: tuple[int, int],
+    learned_scales: bool | None = True,
     pretrained: Pretrained = False,
     peak_weight: float = 0.0,
 ) -> HeatmapModel:
@@ -38,13 +39,14 @@ def build_heatmap_model(
         sigma: standard deviation of the Gaussians, in cells of the output.
         keypoint_count: K.
         input_size: (H, W) px.
+        learned_scales: see `build_backbone`.
         pretrained: see `build_backbone`.
         peak_weight: extra weight of the peaks in the mean squared error.
 
     Raises:
         DekeyError: if a part cannot be built or the input size does not fit.
     """
-    body = build_backbone(backbone, pretrained)
+    body = build_backbone(backbone, pretrained, learned_scales)
     head = build_decoder(decoder, body.channels, body.strides, decoder_channels)
     return HeatmapModel(body, head, keypoint_count, HeatmapCodec(head.stride, sigma), input_size, peak_weight)
 
@@ -58,6 +60,7 @@ def build_center_detector(
     objects: int,
     input_size: tuple[int, int],
     typical_size: float = 64.0,
+    learned_scales: bool | None = True,
     pretrained: Pretrained = False,
     peak_weight: float = 4.0,
 ) -> CenterDetector:
@@ -72,13 +75,14 @@ def build_center_detector(
         objects: N, how many objects it can answer with.
         input_size: (H, W) px.
         typical_size: root of the area of a typical box, px of the input.
+        learned_scales: see `build_backbone`.
         pretrained: see `build_backbone`.
         peak_weight: extra weight of the peaks in the keypoints' cross-entropy.
 
     Raises:
         DekeyError: if a part cannot be built or the input size does not fit.
     """
-    body = build_backbone(backbone, pretrained)
+    body = build_backbone(backbone, pretrained, learned_scales)
     head = build_decoder(decoder, body.channels, body.strides, decoder_channels)
     codec = CenterCodec(head.stride, present, sigma, objects)
     return CenterDetector(body, head, codec, input_size, typical_size, peak_weight)

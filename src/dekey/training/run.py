@@ -68,11 +68,13 @@ class Run:
         self.rows: list[Row] = list(state["rows"]) if state else []
         self.rounds_without_gain = int(state["rounds_without_gain"]) if state else 0
         torch.manual_seed(config.run.seed)
-        self.architecture = describe(config, material)
+        # A resumed run goes on with the network it began with, whatever timm's weights are here now.
+        self.architecture: dict[str, Any] = state["architecture"] if state else describe(config, material)
         say(f"building {config.model.backbone}")
         model = self._build(pretrained=False if state else config.model.pretrained)
         self.source: str = state["source"] if state else model.backbone.source  # type: ignore[union-attr,assignment]
         say(f"weights: {self.source}")
+        self.architecture = {**self.architecture, "learned_scales": model.backbone.learned_scales}  # type: ignore[union-attr]
         self.precision = hardware.choose_precision(config.run.precision, device)
         stream = BatchStream(material.views, material.augment, batch_size, config.run.seed, workers(config.data))
         if device.type == "cpu" and state is None:
@@ -191,7 +193,7 @@ class Run:
         return 1 - sum(shares) / len(shares) if shares else 0.0
 
     def _manifest(self, metrics: dict[str, float]) -> Manifest:
-        return manifest_of(self.config, self.material, self.source, metrics)
+        return manifest_of(self.config, self.material, self.architecture, self.source, metrics)
 
     def _save(self) -> None:
         """Write the checkpoint: everything that decides how the run goes on."""
@@ -200,6 +202,7 @@ class Run:
             {
                 "form": CHECKPOINT_FORM,
                 "config": what_matters(self.config),
+                "architecture": self.architecture,
                 "schema": self.material.train.schema.to_dict(),
                 "weights": module.state_dict(),
                 "optimizer": module.trainer.optimizers[0].state_dict(),
@@ -253,13 +256,17 @@ class Run:
 
 
 def describe(config: Config, material: Material) -> dict[str, Any]:
-    """Give the arguments from which `build_model` makes the network of a run, as a manifest holds them."""
+    """Give the arguments from which `build_model` makes the network of a run, as a manifest holds them.
+
+    ``learned_scales`` is None: whether the network has them is known when it is built.
+    """
     schema = material.train.schema
     network: dict[str, Any] = {
         "backbone": config.model.backbone,
         "decoder_channels": list(config.model.decoder_channels),
         "decoder": config.model.decoder,
         "input_size": list(material.input_size),
+        "learned_scales": None,
     }
     if material.kind != "center":
         network["keypoint_count"] = len(schema.keypoints)
@@ -272,12 +279,15 @@ def describe(config: Config, material: Material) -> dict[str, Any]:
     return network
 
 
-def manifest_of(config: Config, material: Material, source: str, metrics: dict[str, float]) -> Manifest:
+def manifest_of(
+    config: Config, material: Material, architecture: dict[str, Any], source: str, metrics: dict[str, float]
+) -> Manifest:
     """Give the manifest of a run's model.
 
     Args:
         config: resolved.
         material: what it learns from.
+        architecture: as built, see `describe`.
         source: where the weights started.
         metrics: figures on the held-out images.
     """
@@ -290,7 +300,7 @@ def manifest_of(config: Config, material: Material, source: str, metrics: dict[s
         objects=int(config.model.objects) if material.kind == "center" else 1,
         finds_boxes=material.kind != "heatmap",
         second_look=material.second_look,
-        architecture=describe(config, material),
+        architecture=architecture,
         metrics=metrics,
         origin={
             "weights": source,

@@ -16,7 +16,7 @@ from dekey.errors import DekeyError
 from dekey.files import replacing, write_text
 
 # Raised when a checkpoint could not be read by the next version.
-CHECKPOINT_FORM = 1
+CHECKPOINT_FORM = 2
 
 
 @dataclass(frozen=True)
