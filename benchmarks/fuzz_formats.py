@@ -1,8 +1,9 @@
 """Read label files that were made wrong, by every reader: nothing but a `DekeyError` may come out, and no path may escape.
 
 Real label files (``--data``, see docs/concepts/formats.md) and files that dekey writes are changed by `mutations.mutate` and
-read; the seed gives the same files again. A finding is an exception that is no `DekeyError`, a reading that takes longer than
-`SECONDS`, a picture outside the folder of its label file, or a labelled keypoint without coordinates::
+read; seed and number of a file give the same again, so that ``--resume`` goes on where a run was stopped. A finding is an
+exception that is no `DekeyError`, a reading that takes longer than `SECONDS` of CPU time, a picture outside the folder of its
+label file, or a labelled keypoint without coordinates::
 
     python benchmarks/fuzz_formats.py --files 100000
 """
@@ -10,6 +11,7 @@ read; the seed gives the same files again. A finding is an exception that is no 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -35,6 +37,8 @@ from dekey.formats import FORMATS, read, recognise, write
 from dekey.formats.fitting import fitted
 
 SECONDS = 20
+# So many files are read between two writings of the result.
+PART = 2000
 # Larger files say nothing more about a reader and take longer.
 MAX_BYTES = 120_000
 _PICTURES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".mp4", ".avi"}
@@ -120,7 +124,7 @@ def attempt(seed: Seed, rng: random.Random) -> dict[str, Any] | None:
     target.write_bytes(content)
     entry = seed.folder / seed.entry
     problems = rng.choice(("raise", "drop", "keep"))
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -133,7 +137,7 @@ def attempt(seed: Seed, rng: random.Random) -> dict[str, Any] | None:
         where = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
         what = f"{type(error).__name__} at {where}: {str(error)[:120]}"
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         target.write_bytes(sound)
     if what is None:
         return None
@@ -178,51 +182,84 @@ def _alarmed(*_: object) -> None:
     raise _TooLong
 
 
-def fuzz(seeds: Sequence[Seed], files: int, seed: int, seconds: float = float("inf")) -> dict[str, Any]:
-    """Read `files` changed files, or as many as `seconds` allow; every format gets as many as every other.
+def fuzz(seeds: Sequence[Seed], files: int, seed: int, first: int = 0) -> dict[str, Any]:
+    """Read changed files by their numbers, from `first` to `files`; every format gets as many as every other.
 
     Returns:
         Counts by format, and the findings, each kind of them once with how often it came.
     """
-    signal.signal(signal.SIGALRM, _alarmed)
-    rng = random.Random(seed)
+    signal.signal(signal.SIGPROF, _alarmed)
     by_format: dict[str, list[Seed]] = {}
     for each in seeds:
         by_format.setdefault(each.format, []).append(each)
     names = sorted(by_format)
-    counts = dict.fromkeys(names, 0)
-    findings: dict[str, dict[str, Any]] = {}
-    begun = time.monotonic()
-    for number in range(files):
-        if time.monotonic() - begun > seconds:
-            break
-        name = names[number % len(names)]
+    result: dict[str, Any] = {"files": 0, "formats": dict.fromkeys(names, 0), "findings": []}
+    for number in range(first, files):
+        name, rng = names[number % len(names)], random.Random(f"{seed}/{number}")
         found = attempt(rng.choice(by_format[name]), rng)
-        counts[name] += 1
-        if found:
-            kind = found["format"] + ": " + found["what"].partition(": ")[0]
-            findings.setdefault(kind, {**found, "number": number, "times": 0})["times"] += 1
-    return {"files": sum(counts.values()), "formats": counts, "findings": list(findings.values())}
+        one = {**found, "number": number, "times": 1} if found else None
+        result = together(result, {"files": 1, "formats": {name: 1}, "findings": [one] if one else []})
+    return result
+
+
+def together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Give the result of two parts of a run; of a kind of finding the first stays, with the times of both."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for each in [*one["findings"], *other["findings"]]:
+        kind = each["format"] + ": " + each["what"].partition(": ")[0]
+        kinds[kind] = {**kinds[kind], "times": kinds[kind]["times"] + each["times"]} if kind in kinds else each
+    formats = {name: count + other["formats"].get(name, 0) for name, count in one["formats"].items()}
+    return {"files": one["files"] + other["files"], "formats": formats, "findings": list(kinds.values())}
+
+
+def _before(path: Path, seed: int, samples: int) -> dict[str, Any]:
+    """Give the result of an earlier run of the same samples and code to go on with.
+
+    Raises:
+        SystemExit: if there is none, or it was another run.
+    """
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SystemExit(f"there is no result to go on with: {error}; leave --resume out") from error
+    now = {"seed": seed, "samples": samples, "commit": record.commit()}
+    if any(found.get(key) != value for key, value in now.items()):
+        raise SystemExit(f"{path} was made with another seed, other samples or other code; leave --resume out")
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="read label files that were made wrong")
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--data", type=Path, default=record.ROOT.parent / "shared" / "data" / "formats")
     parser.add_argument("--name", default="fuzz_formats", help="name of the result")
+    parser.add_argument("--resume", action="store_true", help="go on with the result of that name")
     arguments = parser.parse_args()
     begun = record.facts()
     with tempfile.TemporaryDirectory() as folder:
         seeds = own_seeds(Path(folder))
         if arguments.data.is_dir():
             seeds += real_seeds(arguments.data, Path(folder))
-        start = time.monotonic()
-        found = fuzz(seeds, arguments.files, arguments.seed, arguments.seconds)
-    payload = {"benchmark": "fuzz_formats", "seed": arguments.seed, "samples": len(seeds), **found}
-    payload["seconds"] = round(time.monotonic() - start, 1)
-    print(record.write(arguments.name, payload, begun).read_text(encoding="utf-8"), end="")
+        found: dict[str, Any] = {
+            "files": 0,
+            "formats": dict.fromkeys(sorted({each.format for each in seeds}), 0),
+            "findings": [],
+        }
+        seconds = 0.0
+        if arguments.resume:
+            before = _before(record.RESULTS / f"{arguments.name}.json", arguments.seed, len(seeds))
+            found, seconds = {key: before[key] for key in found}, float(before["cpu_seconds"])
+            begun |= {"date": before["date"]}
+        # CPU seconds: the work is long, and other work may share the core.
+        start = time.process_time()
+        while found["files"] < arguments.files:
+            stop = min(found["files"] + PART, arguments.files)
+            found = together(found, fuzz(seeds, stop, arguments.seed, found["files"]))
+            payload = {"benchmark": "fuzz_formats", "seed": arguments.seed, "samples": len(seeds), **found}
+            payload["cpu_seconds"] = round(seconds + time.process_time() - start, 1)
+            path = record.write(arguments.name, payload, begun)
+            print(f"{found['files']:,} files, {len(found['findings'])} kinds of findings: {path}", flush=True)
     sys.exit(1 if found["findings"] else 0)
 
 

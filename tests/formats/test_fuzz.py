@@ -43,6 +43,17 @@ def test_a_fault_would_be_found(seeds: list[fuzz_formats.Seed], monkeypatch: pyt
     assert any("KeyError" in each["what"] for each in found["findings"])
 
 
+def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(
+    seeds: list[fuzz_formats.Seed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = [each for each in seeds if each.format in ("coco", "csv")]
+    monkeypatch.setattr("dekey.formats.coco.build_dataset", lambda *_: {}["images"])
+    whole = fuzz_formats.fuzz(some, 60, seed=2)
+    assert whole["findings"]
+    parts = [fuzz_formats.fuzz(some, 25, seed=2), fuzz_formats.fuzz(some, 60, seed=2, first=25)]
+    assert fuzz_formats.together(*parts) == whole
+
+
 @pytest.mark.parametrize("name", mutations.MUTATIONS)
 def test_a_mutation_is_the_same_for_the_same_seed_and_changes_something(name: str) -> None:
     content = b'{"images": [{"id": 1, "file_name": "a.png"}],\n "a": [1, 2.5]}'

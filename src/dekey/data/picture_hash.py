@@ -15,6 +15,7 @@ stands still all pictures correlate; what moved shows in a few cells.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Fingerprints:
     Attributes:
         hashes: (S, 8) uint16, 128 bits each.
         copies: (S, 32, 32) uint8 grey copies, aspect not kept.
-        readable: (S,) bool; a picture that cannot be read is like no other.
+        readable: (S,) bool; a picture that cannot be read, or was not reached in time, is like no other.
         ratios: (S,) width / height.
     """
 
@@ -65,7 +66,9 @@ class Fingerprints:
         return len(self.hashes)
 
 
-def fingerprints(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Fingerprints:
+def fingerprints(
+    dataset: Dataset, progress: Callable[[int, int], None] | None = None, *, until: float = float("inf")
+) -> Fingerprints:
     """Read every picture once, several at a time, and keep its hash and a small copy.
 
     JPEGs are decoded at an eighth, a quarter or half of their size where that is enough.
@@ -73,6 +76,7 @@ def fingerprints(dataset: Dataset, progress: Callable[[int, int], None] | None =
     Args:
         dataset: S pictures.
         progress: called with (pictures done, pictures in all) now and then.
+        until: pictures are begun until `time.monotonic` shows this; the rest stays unread.
     """
     count = len(dataset)
     copies = np.zeros((count, _SIDE, _SIDE), dtype=np.uint8)
@@ -80,6 +84,8 @@ def fingerprints(dataset: Dataset, progress: Callable[[int, int], None] | None =
     readable, ratios = np.zeros(count, dtype=np.bool_), np.ones(count)
 
     def look(index: int) -> None:
+        if time.monotonic() > until:
+            return
         try:
             grey = read_small(dataset.pictures[index])
         except (DekeyError, OSError):

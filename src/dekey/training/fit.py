@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from dekey.config import Config
 from dekey.errors import DekeyError
 from dekey.models.checkpoint import choose_device
 from dekey.training import hardware
+from dekey.training.leaks import SECONDS, SHARE, find_leaks
 from dekey.training.module import Progress
 from dekey.training.prepare import Say, prepare, resolve
 from dekey.training.results import RunResult
@@ -60,6 +62,11 @@ def train(
     config = resolve(config, material, device.type)
     if state is not None and state["config"] != what_matters(config):
         raise DekeyError(f"{folder.path} was started with another configuration; resume with {folder.config.name} as it is")
+    budget = config.run.budget
+    leaks = find_leaks(material.train, material.held_out, SECONDS if budget is None else min(SHARE * budget, SECONDS))
+    material = replace(material, leaks=leaks)
+    if warning := leaks.sentence():
+        say(warning)
     batch_size = int(state["batch_size"] if state else config.run.batch_size)
     with _surroundings(device):
         while True:

@@ -31,6 +31,7 @@ from dekey.training.fitting import (
     second_look,
 )
 from dekey.training.hardware import available_memory, choose_batch_size, cores
+from dekey.training.leaks import Leaks
 from dekey.training.scenes import CLOSEST, SceneSet, with_boxes
 from dekey.training.views import Views
 
@@ -58,6 +59,7 @@ class Material:
         augment: with flips only where the schema knows the mirror pairs.
         views: what batches are drawn from.
         second_look: how large objects are shown in a second look, see `dekey.runtime.Manifest`.
+        leaks: what of `held_out` looks the same as something of `train`; None where nobody looked.
     """
 
     kind: Kind
@@ -68,6 +70,7 @@ class Material:
     augment: Augment
     views: Views
     second_look: float = 0.0
+    leaks: Leaks | None = None
 
     @property
     def typical_size(self) -> float:

@@ -80,6 +80,8 @@ def measure_and_report(
     write_json(folder.evaluation, {"model": evaluation.to_dict(), "baseline": baseline.to_dict(arrays=False)})
     times = _times(rows, facts)
     schema = material.train.schema
+    leaks = None if material.leaks is None else material.leaks.to_dict()
+    facts = {**facts, "leaks": leaks}
     write_json(folder.facts, {**facts, "times": times, "schema": schema.to_dict(), "region": material.region})
     say("writing the report")
     write_report(
@@ -108,7 +110,7 @@ def measure_and_report(
             heatmaps=_heatmaps(predictor, material, config),
             augmented=_augmented(material, config.run.seed),
             flipped=_flipped(material),
-            notes=_notes(config, shift),
+            notes=_notes(config, shift, None if material.leaks is None else material.leaks.sentence()),
         ),
     )
     return RunResult(folder.path, evaluation, baseline)
@@ -128,8 +130,8 @@ def _times(rows: Sequence[Row], facts: dict[str, Any]) -> dict[str, float]:
     return times
 
 
-def _notes(config: Config, shift: str | None) -> list[str]:
-    notes = [] if shift is None else [shift]
+def _notes(config: Config, shift: str | None, leaks: str | None) -> list[str]:
+    notes = [each for each in (leaks, shift) if each is not None]
     if config.data.val is None:
         notes.append(
             "The held-out images were drawn at random from the training file; where images resemble each other (frames of one "
