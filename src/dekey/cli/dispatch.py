@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "measure a model on labelled images",
     "export": "write a trained model as a file that runs without torch",
     "predict": "find the keypoints of images",
+    "benchmark": "time a model on this machine",
     "label": "labels for classification pictures, by segmentation",
 }
 """Every command and its line in ``dekey --help``."""

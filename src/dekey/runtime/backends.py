@@ -15,6 +15,7 @@ from dekey.runtime.manifest import Manifest
 from dekey.runtime.threads import chosen_threads, usable_cores
 
 Mode = Literal["latency", "throughput"]
+Precision = Literal["fp32", "bf16", "int8"]
 Arrays = dict[str, NDArray[Any]]
 
 INPUT = "images"
@@ -42,6 +43,8 @@ class OnnxBackend:
 
     Attributes:
         callers: how many threads may usefully call `run` at the same time.
+        computes: "fp32", or "int8" where the file is quantised.
+        providers: what ONNX Runtime computes with, in its own names.
 
     Raises:
         DekeyError: if the file is missing, no ONNX, carries no manifest or one that does not fit its graph, or the
@@ -80,7 +83,9 @@ class OnnxBackend:
             raise DekeyError(f"{path} is no ONNX model that can be run ({' '.join(str(error).split())[:150]})") from error
         if device.startswith("cuda") and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DekeyError(f"device '{device}' was asked for but ONNX Runtime could not start CUDA on it; use --device cpu")
+        self.providers: list[str] = self._session.get_providers()
         self.manifest = Manifest.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
+        self.computes: Precision = "int8" if self.manifest.precision == "int8" else "fp32"
         _check_graph(self._session, self.manifest, str(path))
 
     def run(self, images: NDArray[np.uint8]) -> Arrays:

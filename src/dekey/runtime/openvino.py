@@ -15,11 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.errors import DekeyError
+from dekey.runtime import backends
 from dekey.runtime.backends import INPUT, OUTPUTS, Arrays, Mode, check_shapes
 from dekey.runtime.manifest import MANIFEST_KEY, Manifest
 from dekey.runtime.threads import chosen_threads, usable_cores
 
 Precision = Literal["auto", "fp32", "bf16"]
+
+HINTS = {"fp32": "f32", "bf16": "bf16"}
+"""OpenVINO's names of what is computed in floating point."""
 
 RT_INFO = ("dekey", "manifest")
 """Where the manifest lies in the ``rt_info`` of an .xml file."""
@@ -93,6 +97,7 @@ class OpenvinoBackend:
 
     Attributes:
         callers: how many threads may usefully call `run` at the same time.
+        computes: "fp32" or "bf16", as asked for and possible here; "int8" where the file is quantised.
 
     Raises:
         DekeyError: if OpenVINO is not installed, or the file is missing, no model, carries no manifest or one that does
@@ -128,7 +133,9 @@ class OpenvinoBackend:
         if precision == "bf16" and not has_bf16:
             raise DekeyError("bf16 was asked for but this processor has no instructions for it; use fp32")
         asked = chosen_threads(threads)
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if wanted == "bf16" and has_bf16 else "f32"}
+        real: Literal["fp32", "bf16"] = "bf16" if wanted == "bf16" and has_bf16 else "fp32"
+        self.computes: backends.Precision = "int8" if self.manifest.precision == "int8" else real
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[real]}
         self.callers = 1
         if asked is not None:
             options["INFERENCE_NUM_THREADS"] = asked
