@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
-from dekey.data import Instances
+from dekey.data import Instances, suppress
 from dekey.data.suppress import Views, distinct, merged
 
 SIZE = (1000, 1000)
@@ -65,6 +65,30 @@ def test_what_is_distinct_stays_so(seed: int) -> None:
     np.testing.assert_array_equal(distinct(once), np.arange(len(once)))
     together = merged(found, views)
     np.testing.assert_array_equal(listed(merged(*together)[0]), listed(together[0]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_at_once_and_one_by_one_answer_alike(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, views = scene(seed)
+    expected = distinct(found), distinct(found, views), listed(merged(found, views)[0])
+    assert len(found) <= suppress.ALL_PAIRS
+    monkeypatch.setattr(suppress, "ALL_PAIRS", 0)
+    for answer, before in zip(
+        (distinct(found), distinct(found, views), listed(merged(found, views)[0])), expected, strict=True
+    ):
+        np.testing.assert_array_equal(answer, before)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cut_object_far_away_changes_nothing_for_those_that_nothing_cuts(seed: int) -> None:
+    found, _ = scene(seed)
+    alone, _ = merged(found, seen([WHOLE] * len(found)))
+    assert 5 < len(alone) < len(found)
+    far = objects([[5000, 5000, 5100, 5100]], [0.05])
+    regions = np.array([[0, 0, 9000, 9000]] * len(found) + [[5050, 0, 9000, 9000]], dtype=np.float64)
+    views = Views(regions, np.ones(len(regions)), (9000, 9000))
+    both, _ = merged(Instances.concatenate([found, far], 3), views)
+    np.testing.assert_array_equal(listed(both)[:-1], listed(alone))
 
 
 def test_the_best_of_equal_answers_stays_and_the_best_come_first() -> None:

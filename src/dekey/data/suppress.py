@@ -38,6 +38,8 @@ CERTAIN_BOX = 0.85
 SAME_KEYPOINTS = 0.5
 CERTAIN_KEYPOINTS = 0.8
 INSIDE = 0.8
+ALL_PAIRS = 128
+"""Answers up to which all pairs are compared at once; of more only the pairs that matter."""
 
 _KEYPOINT_SHARE = 0.1  # of the root of the area: where the similarity of two keypoints has fallen to 0.61
 _BOX_PIXELS = 2.0  # of the coarser input, for which a box of another view may be off
@@ -105,10 +107,20 @@ def distinct(found: Instances, views: Views | None = None) -> Rows:
     cut = np.logical_or.reduce(views.cut(found.boxes), axis=1)
     kept: list[int] = []
     left = _ordered(found, views)
+    if len(left) <= ALL_PAIRS:
+        # A call of NumPy costs more than what it does for a few answers, so there is one for all pairs.
+        before, after = np.triu_indices(len(left), 1)
+        gone = np.zeros(len(left), dtype=np.bool_)
+        same = np.zeros((len(left), len(left)), dtype=np.bool_)
+        same[before, after] = _same(found, views, cut, left[before], left[after])
+        for place in range(len(left)):
+            if not gone[place]:
+                gone |= same[place]
+        return left[~gone]
     while left.size:
         first, left = int(left[0]), left[1:]
         kept.append(first)
-        left = left[~_same(found, views, cut, first, left)]
+        left = left[~_same(found, views, cut, np.full(len(left), first), left)]
     return np.array(kept, dtype=np.int64)
 
 
@@ -122,6 +134,9 @@ def merged(found: Instances, views: Views) -> tuple[Instances, Views]:
     Returns:
         M ≤ N answers in falling order of score, and what was seen of each; a joined one has seen the hull of its views.
     """
+    if not views.cut(found.boxes).any():
+        kept = distinct(found, views)
+        return found[kept], views[kept]
     while True:
         count = len(found)
         found, views = _merged_once(found, views)
@@ -141,7 +156,7 @@ def _merged_once(found: Instances, views: Views) -> tuple[Instances, Views]:
     for piece in _ordered(found, views):
         if not cut[piece]:
             continue
-        holders = kept[_same(found, views, cut, int(piece), kept)]
+        holders = kept[_same(found, views, cut, np.full(len(kept), piece), kept)]
         if holders.size:
             best = holders[0]
             scores[best] = max(scores[best], found.scores[piece])
@@ -151,7 +166,7 @@ def _merged_once(found: Instances, views: Views) -> tuple[Instances, Views]:
     answers, seen = [found[kept]], [views[kept]]
     pieces = np.array(left, dtype=np.int64)
     while pieces.size:
-        same = _same(found, views, cut, int(pieces[0]), pieces)
+        same = _same(found, views, cut, np.full(len(pieces), pieces[0]), pieces)
         same[0] = True
         answer, shown = _joined(found[pieces[same]], views[pieces[same]])
         answers.append(answer)
@@ -169,33 +184,33 @@ def _ordered(found: Instances, views: Views) -> Rows:
     return np.lexsort([*keypoints.T, *found.boxes.T, *views.regions[:, :2].T, *ranks])
 
 
-def _same(found: Instances, views: Views, cut: Flags, one: int, others: Rows) -> Flags:
-    """Tell which of the other answers (M,) are of the same object as one of them."""
-    same: Flags = found.labels[others] == found.labels[one]
-    others = others[same]
-    pixel = np.maximum(views.pixels[others], views.pixels[one])
-    pixel = np.where((views.regions[others] == views.regions[one]).all(1), 0.0, pixel)
-    shared = _clipped(views.regions[others], views.regions[[one]])
-    shared = np.where((cut[others] | cut[one])[:, None], shared, np.array([-np.inf, -np.inf, np.inf, np.inf]))
+def _same(found: Instances, views: Views, cut: Flags, ones: Rows, others: Rows) -> Flags:
+    """Tell of which pairs (M,) of answers, `ones` with `others`, both are of the same object."""
+    same: Flags = found.labels[others] == found.labels[ones]
+    ones, others = ones[same], others[same]
+    pixel = np.maximum(views.pixels[others], views.pixels[ones])
+    pixel = np.where((views.regions[others] == views.regions[ones]).all(1), 0.0, pixel)
+    shared = _clipped(views.regions[others], views.regions[ones])
+    shared = np.where((cut[others] | cut[ones])[:, None], shared, np.array([-np.inf, -np.inf, np.inf, np.inf]))
     grown = _BOX_PIXELS * pixel[:, None] * np.array([-1.0, -1.0, 1.0, 1.0])
-    overlap = _overlaps(_clipped(found.boxes[[one]] + grown, shared), _clipped(found.boxes[others] + grown, shared))
+    overlap = _overlaps(_clipped(found.boxes[ones] + grown, shared), _clipped(found.boxes[others] + grown, shared))
     agree: Flags = overlap >= CERTAIN_BOX
     asked = np.flatnonzero((overlap >= LIKELY_BOX) & ~agree)
     if asked.size:
         areas = np.maximum(geometry.box_sizes(found.boxes[others[asked]]), 0.0).prod(1)
-        areas = np.maximum(areas, np.maximum(geometry.box_sizes(found.boxes[[one]]), 0.0).prod(1))
+        areas = np.maximum(areas, np.maximum(geometry.box_sizes(found.boxes[ones[asked]]), 0.0).prod(1))
         spread = np.maximum(_KEYPOINT_SHARE**2 * areas + pixel[asked] ** 2, 1e-12)
-        similar = _agreement(found.keypoints[one], found.keypoints[others[asked]], shared[asked], spread)
+        similar = _agreement(found.keypoints[ones[asked]], found.keypoints[others[asked]], shared[asked], spread)
         agree[asked] = similar >= np.where(overlap[asked] >= SAME_BOX, SAME_KEYPOINTS, CERTAIN_KEYPOINTS)
     same[same] = agree
     return same
 
 
 def _agreement(keypoints: Numbers, others: Numbers, shared: Numbers, spread: Numbers) -> Numbers:
-    """Give the similarity (M,) of keypoints (K, 2) and (M, K, 2) in shared windows; 0.5 where none can be compared.
+    """Give the similarity (M,) of keypoints (M, K, 2) and (M, K, 2) in shared windows; 0.5 where none can be compared.
 
     Args:
-        keypoints: of one answer, px.
+        keypoints: of the ones, px.
         others: of the others, px.
         shared: (M, 4) windows px.
         spread: (M,) px², the variance of the similarity.
@@ -205,7 +220,7 @@ def _agreement(keypoints: Numbers, others: Numbers, shared: Numbers, spread: Num
         inside = (points >= shared[:, None, :2]) & (points <= shared[:, None, 2:])
         return inside[..., 0] & inside[..., 1]
 
-    common = shown(np.broadcast_to(keypoints, others.shape)) & shown(others)
+    common = shown(keypoints) & shown(others)
     distances = np.where(common, ((others - keypoints) ** 2).sum(-1), np.inf)
     similar: Numbers = np.exp(-distances / (2 * spread[:, None])).sum(1)
     count = common.sum(1)
