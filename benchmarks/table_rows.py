@@ -8,6 +8,7 @@ from typing import Any
 
 import article_rows
 import detector_rows
+import preset_rows
 import race_rows
 import runtime_rows
 
@@ -289,6 +290,11 @@ def titled(make: Callable[[Result], tuple[str, Sequence[str], list[list[str]]]])
     return write
 
 
+def presets(result: Result) -> str:
+    """Make a table of what each preset found and one of what it costs."""
+    return "\n\n".join(f"{title}\n\n{markdown(head, rows, words=2)}" for title, head, rows in preset_rows.presets(result))
+
+
 def race(results: Sequence[Result]) -> str:
     """Make a row for each method of the race."""
     return markdown(*race_rows.race(results), words=3)
@@ -307,6 +313,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "plain_loop": plain_loop,
     "runtimes": titled(runtime_rows.runtimes),
     "planted_faults": planted_faults,
+    "presets": presets,
     "small_objects": titled(detector_rows.small_objects),
     "start_up": start_up,
     "throughput": throughput,

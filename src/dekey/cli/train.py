@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="KIND", help="heatmap, center or article (default: what suits the data; it says which and why)"
     )
+    parser.add_argument("--preset", metavar="NAME", help="network by size: tiny, small, medium or large (default: small)")
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--budget", metavar="TIME", help="train for this long, such as 90s, 10m, 1h30m")
     parser.add_argument("--epochs", metavar="N", type=int, help="train for this many passes over the data")
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         file = out / "config.yaml"
     values = {
         "data": {"train": arguments.annotations, "val": arguments.val, "images": arguments.images},
-        "model": {"kind": arguments.model},
+        "model": {"kind": arguments.model, "preset": arguments.preset},
         "run": {
             "budget": arguments.budget,
             "epochs": arguments.epochs,

@@ -1,5 +1,6 @@
 """The configuration of a training run: its sections, and how it is read."""
 
+from dekey.config.presets import PRESETS
 from dekey.config.reading import CONFIG_LIMIT, read_config
 from dekey.config.sections import (
     AugmentConfig,
@@ -13,6 +14,7 @@ from dekey.config.sections import (
 
 __all__ = [
     "CONFIG_LIMIT",
+    "PRESETS",
     "AugmentConfig",
     "Config",
     "DataConfig",

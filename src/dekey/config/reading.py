@@ -11,7 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dekey.config.sections import Config
+from dekey.config.presets import KEY as PRESET
+from dekey.config.presets import expanded
+from dekey.config.sections import Config, ModelConfig
 from dekey.errors import DekeyError, nearest
 
 CONFIG_LIMIT = 1 << 20
@@ -26,6 +28,8 @@ def read_config(
 ) -> Config:
     """Merge a YAML file, values from flags and ``a.b=c`` overrides into a configuration; the last one wins.
 
+    A preset yields to what is given explicitly beside it or later.
+
     Args:
         values: nested values; None inside means not given.
         path: YAML file; null is a value there.
@@ -36,8 +40,8 @@ def read_config(
     """
     merged: dict[str, Any] = {}
     if path is not None:
-        _merge(merged, _read_yaml(Path(path)))
-    _merge(merged, _given(values or {}))
+        _merge(merged, expanded(_read_yaml(Path(path))))
+    flags = _given(values or {})
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not all(key.split(".")):
@@ -48,7 +52,8 @@ def read_config(
             raise DekeyError(f"the value of --set {reprlib.repr(override)} is no YAML; quote it") from error
         for part in reversed(key.split(".")):
             value = {part: value}
-        _merge(merged, value)
+        _merge(flags, value)
+    _merge(merged, expanded(flags))
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
@@ -102,7 +107,7 @@ def _explain(error: ValidationError) -> str:
         section: Any = Config
         for key in location[:-1]:
             section = section.model_fields[key].annotation
-        known = list(section.model_fields)
+        known = [*section.model_fields, *([PRESET] if section is ModelConfig else [])]
         unknown, where = location[-1], reprlib.repr(".".join(location))
         return f"unknown configuration key {where}{nearest(unknown, known)}; known here: {', '.join(known)}"
     # Branches of a union are named in the location too; they are no keys.

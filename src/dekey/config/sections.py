@@ -83,7 +83,7 @@ class DataConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """The network.
+    """The network. Where it is read, ``preset`` may stand for several of these; see `dekey.config.presets`.
 
     Attributes:
         kind: the family. heatmap: one object that fills a crop or the image; center: any number of objects anywhere, found
@@ -96,6 +96,7 @@ class ModelConfig(_Section):
             added), plain (without them), unpooling (with switches), or bilinear.
         input_size: height and width in px, or auto: what the objects of the data fill, 96 to 128 on a CPU, to 256 on CUDA; for
             a center model so that a typical object spans 48, within 320 to 416 on a CPU, to 832 on CUDA.
+        input_scale: how many times as long as that the sides of an auto input are, rounded to multiples of 32.
         sigma: standard deviation of the heatmaps' Gaussians, in cells.
         peak_weight: how much more than a background cell a cell at a peak counts in the mean squared error; auto is 10 for
             fewer than 500 objects, where a network else answers with empty maps for long, and 0 for more; for a center
@@ -110,6 +111,7 @@ class ModelConfig(_Section):
     decoder_channels: tuple[Channels, ...] = Field(default=(64, 64, 64), min_length=1, max_length=6)
     decoder: Literal["lateral", "plain", "unpooling", "bilinear"] = "lateral"
     input_size: tuple[Length, Length] | Literal["auto"] = "auto"
+    input_scale: float = Field(default=1.0, ge=0.25, le=4)
     sigma: float = Field(default=1.5, ge=0.5, le=8)
     peak_weight: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"] = "auto"
     objects: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = "auto"

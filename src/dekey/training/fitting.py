@@ -23,8 +23,8 @@ SECOND_LOOK = 2.5
 LARGEST_SECOND_LOOK = 0.8
 
 
-def fitting_size(dataset: Dataset, region: Region, padding: float, largest: int) -> tuple[int, int]:
-    """Choose the input so that a typical object keeps its resolution and its aspect."""
+def fitting_size(dataset: Dataset, region: Region, padding: float, largest: int, scale: float = 1.0) -> tuple[int, int]:
+    """Choose the input so that a typical object keeps its resolution and its aspect, then take it `scale` times as long."""
     if region == "box":
         sizes = geometry.box_sizes(dataset.instances[~dataset.instances.crowd].boxes) * padding
     else:
@@ -33,17 +33,23 @@ def fitting_size(dataset: Dataset, region: Region, padding: float, largest: int)
     # A box that is hardly oblong is one because of how the object lies: square inputs serve every turn of it.
     if 2 / 3 <= height / width <= 3 / 2 or (region == "box" and spread_of_orientation(dataset.instances) > 45):
         width = height = np.median(sizes.max(axis=1))
-    factor = np.clip(max(width, height), SMALLEST_INPUT, largest) / max(width, height)
+    factor = scale * np.clip(max(width, height), SMALLEST_INPUT, largest) / max(width, height)
     rounded = [max(round(length * factor / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in (height, width)]
     return rounded[0], rounded[1]
 
 
-def scene_size(dataset: Dataset, largest: int) -> tuple[int, int]:
-    """Choose the input so that a typical object spans `OBJECT_SPAN` px in it, and its aspect as most images have it."""
+def scene_size(dataset: Dataset, largest: int, scale: float = 1.0) -> tuple[int, int]:
+    """Choose the input so that a typical object spans `OBJECT_SPAN` px in it, and its aspect as most images have it.
+
+    Args:
+        dataset: what is learned from.
+        largest: longest side, px.
+        scale: the input is so many times as long as that.
+    """
     sides = np.sqrt(geometry.box_sizes(dataset.instances.boxes).prod(axis=1))
     lengths = dataset.sizes.max(axis=1)
     share = float(np.nanmedian(sides / lengths[dataset.image_of_instance()]))
-    longest = float(np.clip(OBJECT_SPAN / max(share, 1e-3), SMALLEST_SCENE, largest))
+    longest = scale * float(np.clip(OBJECT_SPAN / max(share, 1e-3), SMALLEST_SCENE, largest))
     aspects = np.log(dataset.sizes[:, 0] / dataset.sizes[:, 1])
     # Where some images stand and others lie, a square wastes least.
     aspect = 0.0 if np.quantile(aspects, 0.1) < 0 < np.quantile(aspects, 0.9) else float(np.median(aspects))

@@ -130,9 +130,9 @@ def prepare(config: Config, device: str, say: Say) -> Material:
     if size != "auto":
         input_size = size
     elif kind == "center":
-        input_size = scene_size(train, LARGEST_SCENE[device])
+        input_size = scene_size(train, LARGEST_SCENE[device], config.model.input_scale)
     else:
-        input_size = fitting_size(train, region, config.data.padding, LARGEST_INPUT[device])
+        input_size = fitting_size(train, region, config.data.padding, LARGEST_INPUT[device], config.model.input_scale)
     what = "each object is a crop around its box" if region == "box" else "each image is shown whole"
     say(f"{what}, {input_size[1]}x{input_size[0]} px")
     settings = config.augment.model_dump(exclude={"settle"})

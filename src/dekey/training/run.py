@@ -45,6 +45,7 @@ def what_matters(config: Config) -> dict[str, Any]:
         values["run"].pop(key)
     for key in ("workers", "memory_gb"):
         values["data"].pop(key)
+    values["model"].pop("input_scale")  # it has become the input's size
     return values
 
 

@@ -1,0 +1,33 @@
+"""The input that the data ask for, and how a preset scales it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from dekey.data import Dataset
+from dekey.training.fitting import fitting_size, scene_size
+
+SCALES = (0.5, 1.0, 1.25, 2.0)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_scaled_input_is_so_many_times_as_long(shapes: Callable[..., Dataset], scale: float) -> None:
+    scenes = shapes(6, size=(120, 200))
+    for sizes in (
+        [scene_size(scenes, 416, one) for one in (1.0, scale)],
+        [fitting_size(scenes, "image", 1.25, 128, one) for one in (1.0, scale)],
+    ):
+        assert all(length % 32 == 0 and length >= 64 for size in sizes for length in size)
+        # Each of the two is rounded by at most half of 32 px.
+        assert np.abs(np.array(sizes[1]) - np.maximum(np.array(sizes[0]) * scale, 64)).max() <= 16 + 16 * scale
+
+
+def test_the_limits_are_scaled_too(shapes: Callable[..., Dataset]) -> None:
+    scenes = shapes(6, size=(200, 200))
+    assert scene_size(scenes, 320) == (320, 320)
+    assert scene_size(scenes, 320, 1.3) == (416, 416)
+    assert fitting_size(scenes, "image", 1.25, 128) == (128, 128)
+    assert fitting_size(scenes, "image", 1.25, 128, 1.5) == (192, 192)
