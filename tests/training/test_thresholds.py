@@ -21,25 +21,39 @@ def f1(scores: np.ndarray, right: np.ndarray, truths: int, threshold: float) -> 
     return 2 * int((kept & right).sum()) / (int(kept.sum()) + truths)
 
 
-@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(0, 10), st.integers(1, 3))
-def test_no_threshold_is_better(seed: int, count: int, missed: int, decimals: int) -> None:
-    """Brute force over every threshold there is; with few decimals many scores are equal."""
+@given(st.integers(0, 10_000), st.floats(0.8, 4), st.floats(-2, 2))
+def test_many_answers_give_the_threshold_that_is_best_for_others(seed: int, slope: float, offset: float) -> None:
+    """Brute force over every threshold on other answers of the same kind."""
     random = np.random.default_rng(seed)
-    scores = random.uniform(WEAKEST, 1, count).round(decimals)
-    right = random.uniform(size=len(scores)) < scores
-    truths = int(right.sum()) + missed
-    threshold = best_threshold(scores, right, truths)
-    if not right.any():
-        assert threshold == DEFAULT_THRESHOLD
-        return
-    best = max(f1(scores, right, truths, one) for one in scores)
-    assert f1(scores, right, truths, threshold) == pytest.approx(best)
+
+    def drawn(count: int) -> tuple[np.ndarray, np.ndarray]:
+        scores = random.uniform(WEAKEST, 0.99, count)
+        return scores, random.uniform(size=count) < 1 / (1 + np.exp(-slope * np.log(scores / (1 - scores)) - offset))
+
+    scores, right = drawn(2000)
+    others, theirs = drawn(2000)
+    threshold = best_threshold(scores, right, int(right.sum()))
+    best = max(f1(others, theirs, int(theirs.sum()), one) for one in np.linspace(0.01, 0.99, 99))
+    assert f1(others, theirs, int(theirs.sum()), threshold) > best - 0.02
 
 
-def test_it_lies_in_the_middle_between_two_answers() -> None:
-    scores = np.array([0.3, 0.9, 0.7])
-    assert best_threshold(scores, np.array([False, True, True]), 2) == 0.5
-    assert best_threshold(scores, np.array([True, True, True]), 3) == pytest.approx((0.3 + WEAKEST) / 2)
+def test_one_answer_does_not_decide() -> None:
+    """Counted F1 would be best above the one strong wrong answer: a tenth of the right ones would be lost to it."""
+    scores = np.concatenate([np.linspace(0.6, 0.9, 40), np.linspace(0.01, 0.3, 100)])
+    right = np.arange(len(scores)) < 40
+    calm = best_threshold(scores, right, 40)
+    excited = best_threshold(np.append(scores, 0.65), np.append(right, False), 40)
+    assert 0.3 < calm < excited < 0.6
+
+
+def test_where_none_is_wrong_all_are_found() -> None:
+    assert best_threshold(np.array([0.2, 0.9, 0.7]), np.array([True, True, True]), 3) == 0.2
+    assert best_threshold(np.array([0.5, 0.9]), np.array([True, True]), 3) == DEFAULT_THRESHOLD
+
+
+def test_scores_that_mean_nothing_or_the_opposite_give_the_default() -> None:
+    assert best_threshold(np.array([0.2, 0.3, 0.9]), np.array([True, True, False]), 2) == DEFAULT_THRESHOLD
+    assert WEAKEST < best_threshold(np.full(9, 0.4), np.arange(9) < 8, 8) <= 0.4
 
 
 def test_without_anything_to_judge_by_there_is_a_default() -> None:

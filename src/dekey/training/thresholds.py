@@ -18,8 +18,8 @@ from dekey.training.augment import Augment
 from dekey.training.calibrate import expected_calibration_error, fit_temperature
 from dekey.training.views import Views
 
-# Answers below this are noise whatever the threshold.
-WEAKEST = 0.05
+# Answers below this teach nothing about where noise begins.
+WEAKEST = 0.01
 # From this score on an answer has learnt something about its object, so that its visibility can be judged.
 SURE = 0.3
 # Without any object to judge by.
@@ -40,8 +40,9 @@ class _Answers:
 def calibrate(model: nn.Module, manifest: Manifest, views: Views, device: torch.device) -> tuple[Manifest, str]:
     """Set the score threshold and the visibility's temperature by held-out views.
 
-    The threshold is the one of the best F1 over boxes that overlap by half. The temperature (Guo et al., "On Calibration of
-    Modern Neural Networks", ICML 2017) goes into the model's buffer, so that it is part of the exported graph.
+    The threshold is the one of the best expected F1 over boxes that overlap by half, see `best_threshold`. The temperature (Guo
+    et al., "On Calibration of Modern Neural Networks", ICML 2017) goes into the model's buffer, so that it is part of the
+    exported graph.
 
     Args:
         model: a CenterDetector; its ``temperature`` is set.
@@ -64,31 +65,67 @@ def calibrate(model: nn.Module, manifest: Manifest, views: Views, device: torch.
     temperature.fill_(fitted)
     sentence = f"an object counts as found from a score of {threshold:.2f} on"
     if fitted != 1.0:
-        before, after = (expected_calibration_error(1 / (1 + np.exp(-logits / value)), visible) for value in (1.0, fitted))
+        before, after = (expected_calibration_error(_sigmoid(logits / value), visible) for value in (1.0, fitted))
         sentence += f"; visibility logits are divided by {fitted:.2f} (calibration error {before:.3f}, then {after:.3f})"
     return manifest.model_copy(update={"object_threshold": threshold, "visibility_temperature": fitted}), sentence
 
 
 def best_threshold(scores: NDArray[np.float64], right: NDArray[np.bool_], truths: int) -> float:
-    """Give the score from which on the answers have the best F1, in the middle between two answers.
+    """Give the score from which on the answers are expected to have the best F1.
+
+    Held-out images are few, and the F1 counted on them jumps with every answer: its best place is mostly chance. So the
+    chance p that an answer is right is fitted as sigmoid(a · logit(score) + b) first (Platt, "Probabilistic outputs for support
+    vector machines", 1999, with his targets, which keep it finite where scores tell all answers apart). The best F1, F*, is
+    then had from p = F* / 2 on (Lipton, Elkan & Narayanaswamy, "Optimal thresholding of classifiers to maximize F1 measure",
+    2014).
 
     Args:
-        scores: (D,).
+        scores: (D,), weak ones too: they say where noise begins.
         right: (D,) whether each answer has an object of its own.
         truths: number of objects there are.
 
-    >>> best_threshold(np.array([0.9, 0.8, 0.3]), np.array([True, True, False]), 2)
-    0.55
+    Returns:
+        The threshold; `DEFAULT_THRESHOLD` where nothing can be learnt, as without a right answer or where higher scores are not
+        more often right, and at most that where no answer is wrong.
+
+    >>> round(best_threshold(np.array([0.9, 0.8, 0.3, 0.1]), np.array([True, True, False, False]), 2), 2)
+    0.32
     """
     if not truths or not right.any():
         return DEFAULT_THRESHOLD
-    order = np.argsort(-scores, kind="stable")
-    ranked = np.append(scores[order], min(WEAKEST, float(scores.min())))
-    f1 = 2 * np.cumsum(right[order]) / (np.arange(1, len(order) + 1) + truths)
-    # No threshold lies between equal scores; the weakest answer may always be the last.
-    apart = np.append(ranked[:-2] > ranked[1:-1], True)
-    last = int(np.argmax(np.where(apart, f1, -1)))
-    return float(ranked[last] + ranked[last + 1]) / 2
+    if right.all():
+        return min(DEFAULT_THRESHOLD, float(scores.min()))
+    slope, offset = _fit_platt(_logit(scores), right)
+    if slope <= 0:
+        return DEFAULT_THRESHOLD
+    p = np.sort(_sigmoid(slope * _logit(scores) + offset))[::-1]
+    best = min(float((2 * np.cumsum(p) / (np.arange(1, len(p) + 1) + truths)).max()), 1.0)
+    return float(_sigmoid((_logit(np.array(best / 2)) - offset) / slope))
+
+
+def _fit_platt(logits: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[float, float]:
+    """Fit (a, b) of sigmoid(a · logit + b) by Newton's method; the likelihood is concave."""
+    target = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
+    inputs = np.stack([logits, np.ones_like(logits)], axis=1)
+    weights = np.zeros(2)
+    for _ in range(100):
+        p = _sigmoid(inputs @ weights)
+        # A touch on the diagonal, for scores that are all equal; steps of limited length, for a start far away.
+        curvature = (inputs * (p * (1 - p))[:, None]).T @ inputs + 1e-6 * np.eye(2)
+        step = np.linalg.solve(curvature, inputs.T @ (p - target))
+        weights -= step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
+        if np.abs(step).max() < 1e-9:
+            break
+    return float(weights[0]), float(weights[1])
+
+
+def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    clipped = np.clip(p, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def _sigmoid(x: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def _answers(backend: TorchBackend, views: Views) -> Iterator[_Answers]:
@@ -108,8 +145,7 @@ def _answers(backend: TorchBackend, views: Views) -> Iterator[_Answers]:
         counted = right | pairs.extra
         own = np.flatnonzero((partners >= 0) & (found.scores[partners] >= SURE if len(found) else False))
         labelled = truth.labelled[own]
-        probability = np.clip(arrays["visibility"][strong][partners[own]].astype(np.float64), 1e-6, 1 - 1e-6)
-        logits = np.log(probability / (1 - probability))
+        logits = _logit(arrays["visibility"][strong][partners[own]].astype(np.float64))
         yield _Answers(
             found.scores[counted],
             right[counted],
