@@ -45,17 +45,28 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         DekeyError: if the file is missing, no picture, or above `MAX_PIXELS`.
     """
+    (height, width), orientation, _ = image_header(path)
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+
+def image_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int, str]:
+    """Read from the header (H, W) as stored, the EXIF orientation (1 to 8, 1 is upright), and the kind, one of `FORMATS`.
+
+    Raises:
+        DekeyError: if the file is missing, no picture, or above `MAX_PIXELS`.
+    """
     with _opened(Path(path)) as image:
         width, height = image.size  # type: ignore[attr-defined]
-        if image.format == "TIFF":  # type: ignore[attr-defined]
+        kind: str = image.format  # type: ignore[attr-defined]
+        if kind == "TIFF":
             # Some versions of Pillow give the size of a TIFF turned already, some do not; the tags are as stored.
             width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]  # type: ignore[attr-defined]
         if width * height > MAX_PIXELS:
             raise DekeyError(
                 f"image {path} has {width}x{height} pixels, more than the limit of {MAX_PIXELS}; cut it into tiles"
             )
-        turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)  # type: ignore[attr-defined]
-        return (width, height) if turned else (height, width)
+        orientation = image.getexif().get(_ORIENTATION, 1)  # type: ignore[attr-defined]
+        return (height, width), orientation if orientation in range(1, 9) else 1, kind
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
