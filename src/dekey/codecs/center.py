@@ -17,7 +17,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dekey.codecs.cells import cells_around, cells_at, cells_in_boxes, gaussian, local_peaks, read_at, vertex
+from dekey.codecs.cells import (
+    cells_around,
+    cells_in_boxes,
+    columns_and_rows,
+    flat,
+    gaussian,
+    local_peaks,
+    read_all,
+    read_own,
+    vertex,
+)
 
 Maps = dict[str, Tensor]
 
@@ -235,82 +245,87 @@ class CenterCodec:
             The N best, by falling score: ``boxes`` (B, N, 4) and ``keypoints`` (B, N, K, 2) input px · ``scores`` (B, N) ·
             ``labels`` (B, N) · ``keypoint_scores`` (B, N, K) · ``visibility`` (B, N, K) probability.
         """
-        heatmaps = torch.sigmoid(torch.cat([maps[name].float() for name in _HEATMAPS], dim=1))
-        height, width = heatmaps.shape[-2:]
-        area = height * width
-        peaks = heatmaps * local_peaks(heatmaps)
-        scores, index = peaks[:, : self.class_count].flatten(1).topk(self.objects)
-        labels, cells = index.div(area, rounding_mode="floor"), index % area
-        middles = torch.stack([cells % width, cells.div(width, rounding_mode="floor")], dim=-1).float() + 0.5
-        read = torch.cat([maps[name].float() for name in ("center_offset", "box_size", "keypoint_vectors")], dim=1)
-        values = torch.gather(read.flatten(2), 2, cells[:, None].expand(-1, read.shape[1], -1)).transpose(1, 2)
-        count = self.keypoint_count
-        offset, size, vectors = values.split([2, 2, 2 * count], dim=-1)
-        centres, halves = middles + offset, size.clamp(-8, 8).exp() / 2
-        regressed = middles[:, :, None] + vectors.unflatten(-1, (count, 2))
-        scale = 2 * halves.prod(-1).sqrt()
-        guessed = torch.stack([centres - halves, centres + halves], dim=2)
+        # Written for the runtimes: lengths are numbers and not asked for again, what is read is read by one flat index, and
+        # coordinates lie in rows (…, 2, N). Of small maps a graph's many steps take longer than the work.
+        height, width = (int(length) for length in maps["center_heatmap"].shape[-2:])
+        count, several = self.keypoint_count, self.keypoint_count + 2
+        heatmaps = torch.sigmoid(torch.cat([maps[name].float() for name in (*_HEATMAPS[1:], _HEATMAPS[0])], dim=1))
+        peaks = (heatmaps * local_peaks(heatmaps)).reshape(-1, several + self.class_count, height * width)
+        heights, cells = peaks.topk(self.objects)
+        scores, best = heights[:, several:].flatten(1).topk(self.objects)
+        labels = best.div(self.objects, rounding_mode="trunc")
+        centres = torch.gather(cells[:, several:].flatten(1), 1, best)[:, None]
+        middles = columns_and_rows(centres, width).float() + 0.5
+        offset, size, vectors = (
+            read_all(maps[name].float(), centres) for name in ("center_offset", "box_size", "keypoint_vectors")
+        )
+        at, halves = middles + offset[:, None], size[:, None].clamp(-8, 8).exp() / 2
         # A corner is found as a keypoint is: the heatmap's peak that lies where the first guess points.
-        heatmaps, peaks = heatmaps[:, self.class_count :], peaks[:, self.class_count :]
-        found, found_scores = self._match(heatmaps, peaks, torch.cat([guessed, regressed], dim=2), scale)
-        corners, keypoints = found[:, :, :2], found[:, :, 2:]
+        guessed = torch.cat([at - halves, at + halves], dim=1)
+        regressed = torch.cat([guessed, middles + vectors.reshape(-1, count, 2, self.objects)], dim=1)
+        places = self._refine(heatmaps, cells[:, :several])
+        spread = 2 * NEARNESS**2 * (4 * halves[:, :, 0] * halves[:, :, 1]).clamp(min=1.0)
+        found, found_scores = self._match(heatmaps, heights[:, :several], places, regressed, spread)
+        corners, keypoints = found.split([2, count], dim=1)
         # Two corners that contradict each other belong to no one box.
-        upright = (corners[:, :, 1] > corners[:, :, 0]).all(-1)[..., None, None]
+        upright = (corners[:, 1:] - corners[:, :1]).amin(2, keepdim=True) > 0
         corners = torch.where(upright, corners, guessed)
+        visibility = read_own(maps["visibility_logits"].float(), keypoints)
         return {
-            "boxes": corners.flatten(2) * self.stride,
+            "boxes": corners.reshape(-1, 4, self.objects).transpose(1, 2) * self.stride,
             "scores": scores,
             "labels": labels,
-            "keypoints": keypoints * self.stride,
-            "keypoint_scores": found_scores[:, :, 2:],
-            "visibility": torch.sigmoid(read_at(maps["visibility_logits"].float(), cells_at(keypoints, height, width))),
+            "keypoints": keypoints.permute(0, 3, 1, 2) * self.stride,
+            "keypoint_scores": found_scores[:, 2:].transpose(1, 2),
+            "visibility": torch.sigmoid(visibility).transpose(1, 2),
         }
 
-    def _match(self, heatmap: Tensor, peaks: Tensor, regressed: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    def _match(
+        self, heatmaps: Tensor, heights: Tensor, places: Tensor, regressed: Tensor, spread: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Give every keypoint of every object the heatmap's peak that lies where its vector points, else the vector's end.
 
         Args:
-            heatmap: (B, K, h, w) in [0, 1]; corners count as keypoints here.
-            peaks: (B, K, h, w) the same, 0 where no peak is.
-            regressed: (B, N, K, 2) cells.
-            scale: (B, N) size of the objects, cells.
+            heatmaps: (B, K or more, h, w) in [0, 1]; corners count as keypoints here.
+            heights: (B, K, P) of the peaks of each map.
+            places: (B, K, 2, P) cells, where they are.
+            regressed: (B, K, 2, N) cells.
+            spread: (B, 1, N) twice the variance of the nearness of each object, cells².
 
         Returns:
-            Places (B, N, K, 2) in cells and scores (B, N, K).
+            Places (B, K, 2, N) in cells and scores (B, K, N).
         """
-        height, width = heatmap.shape[-2:]
-        heights, cells = peaks.flatten(2).topk(self.objects)
-        places = self._refine(heatmap, cells)
-        distances = ((regressed[:, :, :, None] - places[:, None]) ** 2).sum(-1)
-        spread = 2 * (NEARNESS * scale.clamp(min=1.0)) ** 2
-        match, choice = (heights[:, None] * torch.exp(-distances / spread[:, :, None, None])).max(-1)
-        chosen = torch.gather(places, 2, choice.transpose(1, 2)[..., None].expand(-1, -1, -1, 2)).transpose(1, 2)
-        height_chosen = torch.gather(heights, 2, choice.transpose(1, 2)).transpose(1, 2)
-        height_there = read_at(heatmap, cells_at(regressed, height, width))
-        matched = match > LOWEST_MATCH
-        return (
-            torch.where(matched[..., None], chosen, regressed),
-            torch.where(matched, height_chosen, height_there.clamp(max=LOWEST_MATCH)),
-        )
+        count, number = int(regressed.shape[1]), self.objects
+        gaps = regressed[..., None] - places[..., None, :]
+        distances = (gaps * gaps).sum(2)
+        match, choice = (heights[:, :, None] * torch.exp(-distances / spread[..., None])).max(-1)
+        peaks = torch.cat([places, heights[:, :, None]], dim=2)
+        rows = number * torch.arange(3 * count, device=choice.device).reshape(count, 3, 1)
+        chosen = torch.gather(peaks.flatten(1), 1, (choice[:, :, None] + rows).flatten(1)).reshape(-1, count, 3, number)
+        there = read_own(heatmaps, regressed).clamp(max=LOWEST_MATCH)
+        answer = torch.where((match > LOWEST_MATCH)[:, :, None], chosen, torch.cat([regressed, there[:, :, None]], dim=2))
+        return answer[:, :, :2], answer[:, :, 2]
 
-    def _refine(self, heatmap: Tensor, cells: Tensor) -> Tensor:
+    def _refine(self, heatmaps: Tensor, cells: Tensor) -> Tensor:
         """Read peaks to a fraction of a cell: sums along rows and columns around each, and the vertex of a parabola.
 
         Args:
-            heatmap: (B, K, h, w).
+            heatmaps: (B, K or more, h, w).
             cells: (B, K, P) as row · w + column.
 
         Returns:
-            (B, K, P, 2) cells, the middle of the first cell at 0.5.
+            (B, K, 2, P) cells, the middle of the first cell at 0.5.
         """
-        height, width = heatmap.shape[-2:]
-        reach = self.step
-        column = (cells % width).clamp(reach, width - 1 - reach)
-        row = cells.div(width, rounding_mode="floor").clamp(reach, height - 1 - reach)
-        offsets = torch.arange(-reach, reach + 1, device=cells.device)
-        around = (row[..., None, None] + offsets[:, None]) * width + column[..., None, None] + offsets
+        height, width = (int(length) for length in heatmaps.shape[-2:])
+        count, number, reach = int(cells.shape[1]), self.objects, self.step
         side = 2 * reach + 1
-        window = torch.gather(heatmap.flatten(2), 2, around.flatten(2)).unflatten(2, (-1, side, side))
-        x = column + vertex(window.sum(3), self.step)
-        y = row + vertex(window.sum(4), self.step)
-        return torch.stack([x, y], dim=-1) + 0.5
+        ends = torch.tensor([[width - 1 - reach], [height - 1 - reach]], device=cells.device)
+        inner = torch.minimum(columns_and_rows(cells, width).clamp(min=reach), ends)
+        offsets = torch.arange(-reach, reach + 1, device=cells.device)
+        window = (width * offsets[:, None] + offsets).flatten() + height * width * torch.arange(count, device=cells.device)[
+            :, None
+        ]
+        index = flat(inner, width)[:, :, None] + window[..., None]
+        around = torch.gather(heatmaps.flatten(1), 1, index.flatten(1)).reshape(-1, count, side, side, number)
+        profiles = torch.stack([around.sum(2)[:, :, ::reach], around.sum(3)[:, :, ::reach]], dim=3)
+        return inner + vertex(profiles, reach) + 0.5
