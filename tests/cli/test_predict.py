@@ -45,7 +45,8 @@ def test_files_folders_and_patterns_answer_alike(
 def test_results_are_in_coco_s_frame(small_onnx: Path, small_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Keypoints count from the centre of the first pixel in the file, from its corner in the library."""
     file = sorted((small_data.parent / "images").iterdir())[0]
-    found = dekey.load(small_onnx)(read_image(file))
+    model = dekey.load(small_onnx)
+    found = model(model.read(file))
     record = records(capsys, small_onnx, file)[0]
     triples = np.array(record["keypoints"]).reshape(-1, 3)
     np.testing.assert_allclose(triples[:, :2] + 0.5, found.keypoints[0], atol=1e-6)
@@ -127,6 +128,24 @@ def test_drawings_are_pictures_of_the_same_size_one_each(
         assert 10 < changed.sum() < 0.2 * changed.size  # something is drawn, and it is this picture
 
 
+def test_a_large_jpeg_is_answered_alike_drawn_or_not_and_drawn_whole(
+    small_onnx: Path, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    with Image.open(sorted((small_data.parent / "images").iterdir())[0]) as picture:
+        picture.resize((1917, 1081)).save(tmp_path / "large.jpg", quality=95)
+    model = dekey.load(small_onnx)
+    read = model.read(tmp_path / "large.jpg")
+    assert read.pixels.shape[0] <= 541
+    found, whole = model(read), model(read_image(tmp_path / "large.jpg"))
+    assert np.abs(found.keypoints - whole.keypoints).max() < 40  # of 1917 px, by a hardly trained network
+    plain = records(capsys, small_onnx, tmp_path / "large.jpg")
+    assert np.array(plain[0]["keypoints"]).reshape(-1, 3)[:, :2] + 0.5 == pytest.approx(found.keypoints[0], abs=1e-6)
+    assert records(capsys, small_onnx, tmp_path / "large.jpg", "--draw", tmp_path / "drawn") == plain
+    assert read_image(tmp_path / "drawn" / "large.jpg").shape == (1081, 1917, 3)
+
+
 def test_pictures_of_one_name_are_told_apart_by_path(
     small_onnx: Path, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,17 +176,17 @@ def test_a_folder_gives_its_pictures_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2, 5, 99])
 def test_pictures_are_read_ahead_in_their_order(count: int, small_data: Path) -> None:
     files = sorted((small_data.parent / "images").iterdir())[:7]
-    parts = list(read_ahead(files, count))
+    parts = list(read_ahead(files, count, read_image))
     assert [len(images) for _, images in parts] == [len(files[start : start + count]) for start in range(0, 7, count)]
     assert [file for part, _ in parts for file in part] == files
     for file, image in zip(files, (image for _, images in parts for image in images), strict=True):
         np.testing.assert_array_equal(image, read_image(file))
-    assert list(read_ahead([], count)) == []
+    assert list(read_ahead([], count, read_image)) == []
 
 
 def test_what_cannot_be_read_stops_when_its_turn_comes(small_data: Path, tmp_path: Path) -> None:
     files = sorted((small_data.parent / "images").iterdir())[:2]
-    coming = read_ahead([*files, tmp_path / "gone.jpg"], 1)
+    coming = read_ahead([*files, tmp_path / "gone.jpg"], 1, read_image)
     assert [next(coming)[0] for _ in files] == [[file] for file in files]
     with pytest.raises(DekeyError, match=r"gone\.jpg does not exist"):
         next(coming)

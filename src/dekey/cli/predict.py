@@ -7,9 +7,9 @@ import glob
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from dekey.cli.console import Progress, message
 from dekey.errors import DekeyError
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dekey.data import Dataset, Instances, Schema
+    from dekey.data.images import ReducedImage
     from dekey.runtime import Predictor
 
 HELP = "Find the keypoints of images, folders and patterns; JSON in the form of COCO results, pictures with --draw."
 OVERLAP = 0.2
+Answer = TypeVar("Answer")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("model", metavar="MODEL", help="exported .onnx or .xml file, run folder or .keras file")
+    parser.add_argument("model", metavar="MODEL", help="exported .onnx or .xml file, or run folder")
     parser.add_argument("paths", metavar="PATHS", nargs="+", help="image files, folders and patterns")
     parser.add_argument("--boxes", metavar="FILE", help="COCO file whose boxes say where the objects are")
     parser.add_argument(
@@ -67,12 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
         message("this model was trained on crops around boxes; without --boxes each whole image is taken for one crop")
     records: list[dict[str, Any]] = []
     with Progress("predicting", total=len(files), unit="images") as progress:
-        for chosen, images, found in _predicted(predictor, files, boxes, rows):
+        for chosen, images, found in _predicted(predictor, files, boxes, rows, drawings is not None):
             for file, one in zip(chosen, found, strict=True):
                 entry = None if boxes is None else boxes.subset([rows[file]])
                 records.extend(_records(one, names[file], entry, predictor.schema))
             if drawings is not None:
                 for file, image, instances in zip(chosen, images, found, strict=True):
+                    assert image is not None
                     _draw(drawings / pictures[file], image, instances, predictor)
             progress.advance(len(chosen))
     write_output(json.dumps(records, indent=1), arguments.out)
@@ -95,7 +98,7 @@ def _looks(arguments: argparse.Namespace) -> _Looks:
     Raises:
         DekeyError: if one is out of range or says nothing without another.
     """
-    from dekey.runtime.predictor import check_threshold
+    from dekey.runtime.given import check_threshold
     from dekey.runtime.views import check_views
 
     scales = parse_scales(arguments.scales or ())
@@ -155,42 +158,55 @@ def image_files(paths: Sequence[str]) -> list[Path]:
 
 
 def _predicted(
-    predictor: Predictor, files: Sequence[Path], boxes: Dataset | None, rows: Mapping[Path, int]
-) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8]], list[Instances]]]:
-    """Give the answers a batch of files at a time, so that memory does not grow with their number."""
+    predictor: Predictor, files: Sequence[Path], boxes: Dataset | None, rows: Mapping[Path, int], whole: bool
+) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8] | None], list[Instances]]]:
+    """Give the answers a batch of files at a time, so that memory does not grow with their number; if asked, pictures too."""
+    from dekey.data.images import read_image
     from dekey.runtime.predictor import with_labels
 
-    for chosen, images in read_ahead(files, predictor.batch_size):
+    def truth(file: Path) -> Instances | None:
         if boxes is None:
-            yield chosen, images, predictor.batch(images)
-            continue
-        truths = []
-        for file in chosen:
-            instances = boxes[rows[file]].instances
-            truths.append(instances[~instances.crowd])
-        found = predictor.batch(images, [truth.boxes for truth in truths])
-        if boxes.schema.keypoints == predictor.schema.keypoints:
-            found = [with_labels(one, truth.labels, boxes.schema) for one, truth in zip(found, truths, strict=True)]
-        yield chosen, images, found
+            return None
+        instances = boxes[rows[file]].instances
+        return instances[~instances.crowd]
+
+    def read(file: Path) -> tuple[ReducedImage, NDArray[np.uint8] | None]:
+        known = truth(file)
+        image = predictor.read(file, None if known is None else known.boxes)
+        if not whole:
+            return image, None
+        # The answer is that of the reduced picture, drawn or not.
+        return image, image.pixels if image.pixels.shape[:2] == image.size else read_image(file)
+
+    for chosen, pairs in read_ahead(files, predictor.batch_size, read):
+        truths = [truth(file) for file in chosen]
+        found = predictor.batch([image for image, _ in pairs], [None if one is None else one.boxes for one in truths])
+        if boxes is not None and boxes.schema.keypoints == predictor.schema.keypoints:
+            found = [
+                one if known is None else with_labels(one, known.labels, boxes.schema)
+                for one, known in zip(found, truths, strict=True)
+            ]
+        yield chosen, [picture for _, picture in pairs], found
 
 
-def read_ahead(files: Sequence[Path], count: int) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8]]]]:
-    """Give files with their pictures, `count` at a time; the next ones are decoded while the caller works on these.
+def read_ahead(
+    files: Sequence[Path], count: int, read: Callable[[Path], Answer]
+) -> Iterator[tuple[Sequence[Path], list[Answer]]]:
+    """Give files with what `read` makes of them, `count` at a time; the next are read while the caller works on these.
 
     Raises:
         DekeyError: if a picture cannot be read, once it is its turn.
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from dekey.data.images import read_image
     from dekey.runtime.threads import usable_cores
 
     pool = ThreadPoolExecutor(min(usable_cores(), 4), thread_name_prefix="dekey-read")
     try:
         parts = [files[start : start + count] for start in range(0, len(files), count)]
-        coming = [pool.submit(read_image, file) for file in parts[0]] if parts else []
+        coming = [pool.submit(read, file) for file in parts[0]] if parts else []
         for part, following in itertools.zip_longest(parts, parts[1:], fillvalue=()):
-            own, coming = coming, [pool.submit(read_image, file) for file in following]
+            own, coming = coming, [pool.submit(read, file) for file in following]
             yield part, [one.result() for one in own]
     finally:
         pool.shutdown(cancel_futures=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.data.frames import Frame
-from dekey.data.images import read_image
+from dekey.data.images import ReducedImage, read_header, read_reduced
 from dekey.data.instances import Instances
 from dekey.data.schema import Schema
 from dekey.errors import DekeyError
@@ -118,17 +118,31 @@ class Sample:
         Raises:
             DekeyError: if the file is missing or broken, or its size is not the annotated one.
         """
-        if isinstance(self.picture, Frame):
-            image = self.picture.read()
-        else:
-            image = read_image(self.picture) if isinstance(self.picture, Path) else self.picture
-        if image.shape[:2] != self.size:
-            height, width = image.shape[:2]
+        return self.read_reduced().pixels
+
+    def read_reduced(self, magnification: float = 1.0) -> ReducedImage:
+        """Decode the image to no fewer pixels than a view of it shows, see `dekey.data.images.read_reduced`.
+
+        Args:
+            magnification: px of the view for a px of the image; of several views the largest.
+
+        Raises:
+            DekeyError: if the file is missing or broken, or its size is not the annotated one.
+        """
+        if isinstance(self.picture, Path):
+            header = read_header(self.picture)
+            self._check_size(header.size)
+            return read_reduced(header, magnification)
+        image = self.picture.read() if isinstance(self.picture, Frame) else self.picture
+        self._check_size(image.shape[:2])
+        return ReducedImage.whole(image)
+
+    def _check_size(self, size: tuple[int, ...]) -> None:
+        if size != self.size:
             raise DekeyError(
-                f"image {self.name} is {width}x{height} but its annotation says {self.size[1]}x{self.size[0]}; "
+                f"image {self.name} is {size[1]}x{size[0]} but its annotation says {self.size[1]}x{self.size[0]}; "
                 "the labels belong to another version of the image"
             )
-        return image
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,11 @@
-"""Reading pictures: the size without decoding, the pixels with a limit, the orientation as a viewer shows it."""
+"""Reading pictures: the size without decoding, the pixels with a limit, the orientation as a viewer shows it.
+
+A JPEG can be decoded to 1/2, 1/4 or 1/8 of its sides for a fraction of the work: of each block of 8×8 frequencies only the
+lower ones are turned back into pixels, which also keeps fine texture from aliasing. Blocks stay where they are, so pixel j of a
+picture reduced by f covers j·f to (j + 1)·f of the image, counted from the corner that is stored first; a last column that lies
+partly outside the image is filled up by what the encoder put there (libjpeg-turbo, "libjpeg.txt": the size is
+``ceil(image_width * scale_num / scale_denom)``).
+"""
 
 from __future__ import annotations
 
@@ -6,11 +13,14 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dekey.data import geometry
+from dekey.data.geometry import Affine, Size
 from dekey.errors import DekeyError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -19,6 +29,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 # A picture above this many pixels is refused before it is decoded; 400 million take 1.2 GB as RGB.
 MAX_PIXELS = 400_000_000
 _ORIENTATION = 0x0112
+# A picture is as good as a view if it is larger by no more than this.
+_NEARLY_DONE = 1.25
+_JPEG = b"\xff\xd8"
 _TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 
 
@@ -39,26 +52,50 @@ def _opened(path: Path) -> Iterator[object]:
         raise DekeyError(f"image {path} cannot be opened ({_brief(error)}); replace the file or take it out") from error
 
 
-def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Read (H, W) from the header alone, after the EXIF orientation, as `read_image` will give it.
+@dataclass(frozen=True)
+class ImageHeader:
+    """What an image file says before it is decoded.
 
-    Raises:
-        DekeyError: if the file is missing, no picture, or above `MAX_PIXELS`.
+    Attributes:
+        path: the file.
+        size: (H, W) px after the EXIF orientation, as `read_image` will give it.
+        orientation: EXIF's number, 1 to 8; 1 is upright.
     """
-    (height, width), orientation, _ = image_header(path)
-    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+    path: Path
+    size: Size
+    orientation: int
 
 
-def image_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int, str]:
-    """Read from the header (H, W) as stored, the EXIF orientation (1 to 8, 1 is upright), and the kind, one of `FORMATS`.
+@dataclass(frozen=True, eq=False)
+class ReducedImage:
+    """An image with fewer pixels than it has, or as many.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 RGB.
+        size: (H, W) px of the image itself.
+        image_to_pixels: affine from the image's frame into that of `pixels`; no turn, no mirror.
+    """
+
+    pixels: NDArray[np.uint8]
+    size: Size
+    image_to_pixels: Affine
+
+    @classmethod
+    def whole(cls, pixels: NDArray[np.uint8]) -> ReducedImage:
+        """Take an image (H, W, 3) uint8 RGB with all its pixels."""
+        return cls(pixels, (pixels.shape[0], pixels.shape[1]), geometry.identity())
+
+
+def read_header(path: str | os.PathLike[str]) -> ImageHeader:
+    """Read size and orientation from the header alone.
 
     Raises:
         DekeyError: if the file is missing, no picture, or above `MAX_PIXELS`.
     """
     with _opened(Path(path)) as image:
         width, height = image.size  # type: ignore[attr-defined]
-        kind: str = image.format  # type: ignore[attr-defined]
-        if kind == "TIFF":
+        if image.format == "TIFF":  # type: ignore[attr-defined]
             # Some versions of Pillow give the size of a TIFF turned already, some do not; the tags are as stored.
             width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]  # type: ignore[attr-defined]
         if width * height > MAX_PIXELS:
@@ -66,7 +103,14 @@ def image_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int, st
                 f"image {path} has {width}x{height} pixels, more than the limit of {MAX_PIXELS}; cut it into tiles"
             )
         orientation = image.getexif().get(_ORIENTATION, 1)  # type: ignore[attr-defined]
-        return (height, width), orientation if orientation in range(1, 9) else 1, kind
+        if orientation not in range(1, 9):
+            orientation = 1
+        return ImageHeader(Path(path), (width, height) if orientation >= 5 else (height, width), orientation)
+
+
+def image_size(path: str | os.PathLike[str]) -> Size:
+    """Read (H, W) from the header alone, see `read_header`."""
+    return read_header(path).size
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -78,26 +122,87 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Raises:
         DekeyError: if the file is missing, broken (also cut short), or too large.
     """
+    return read_reduced(read_header(path)).pixels
+
+
+def read_reduced(header: ImageHeader, magnification: float = 1.0) -> ReducedImage:
+    """Decode a picture to no fewer pixels than a view of it shows.
+
+    Only a JPEG is reduced, see `reduction`: a view is never enlarged because of it. All else is as in `read_image`.
+
+    Args:
+        header: of the file.
+        magnification: px of the view for a px of the image; of several views the largest.
+
+    Raises:
+        DekeyError: if the file is broken (also cut short).
+    """
     import cv2
 
-    size = image_size(path)
+    path, size = header.path, header.size
     data = np.fromfile(path, dtype=np.uint8)
     if _cut_short(data):
         raise DekeyError(f"image {path} is cut short (its end marker is missing); replace the file or take it out")
+    factor = reduction(magnification) if data[:2].tobytes() == _JPEG else 1
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, _reading(factor))
+        # A lossless JPEG has no frequencies, and comes back whole.
+        if factor > 1 and image is not None and image.shape[:2] == size:
+            factor = 1
     except cv2.error as error:
         raise DekeyError(f"image {path} cannot be decoded ({_brief(error)}); replace the file or take it out") from error
-    if image is None or image.shape[:2] != size:
+    expected = -(-size[0] // factor), -(-size[1] // factor)
+    if image is None or image.shape[:2] != expected:
         found = "nothing" if image is None else f"{image.shape[1]}x{image.shape[0]}"
-        raise DekeyError(f"image {path} decodes to {found}, expected {size[1]}x{size[0]}; replace the file or take it out")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)  # type: ignore[return-value]
+        raise DekeyError(
+            f"image {path} decodes to {found}, expected {expected[1]}x{expected[0]}; replace the file or take it out"
+        )
+    pixels: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)  # type: ignore[assignment]
+    return ReducedImage(pixels, size, _image_to_pixels(header, factor))
+
+
+def reduction(magnification: float) -> int:
+    """Give by what of 8, 4, 2 and 1 a picture may be divided for a view of this magnification.
+
+    A view is never enlarged because of it. Whole blocks are cut off a little sharper than by averaging areas, and answers of a
+    detector moved measurably where 4 or 8 did all of the work (docs/results.md). So what is left to do is enough for
+    `geometry.warp` to average areas after it, or the picture is divided by 2 and hardly anything is left.
+
+    >>> [reduction(magnification) for magnification in (2.0, 0.51, 0.5, 0.4, 0.3, 0.25, 0.125, 0.0625)]
+    [1, 1, 2, 2, 1, 2, 4, 8]
+    """
+    for factor in (8, 4, 2):
+        left = 1 / max(factor * magnification, 1e-9)
+        if left >= 2 or (factor == 2 and 1 - 1e-9 <= left <= _NEARLY_DONE):
+            return factor
+    return 1
+
+
+def _reading(factor: int) -> int:
+    import cv2
+
+    flags = {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }
+    return flags[factor]
+
+
+def _image_to_pixels(header: ImageHeader, factor: int) -> Affine:
+    """Divide by the factor; where the orientation mirrors an axis, what lies outside the image comes first, not last."""
+    height, width = header.size
+    # The sides of the shown picture at which the stored one ends.
+    ends_left, ends_top = header.orientation in (2, 3, 6, 7), header.orientation in (3, 4, 7, 8)
+    x, y = -width % factor if ends_left else 0, -height % factor if ends_top else 0
+    return geometry.compose(geometry.translate(x, y), geometry.scale(1 / factor))
 
 
 def _cut_short(data: NDArray[np.uint8]) -> bool:
     """Tell whether a JPEG or PNG lacks its end; OpenCV fills such a picture with grey and says nothing."""
     head, tail = data[:8].tobytes(), data[-1024:].tobytes()
-    if head.startswith(b"\xff\xd8"):
+    if head.startswith(_JPEG):
         return b"\xff\xd9" not in tail and b"\xff\xd9" not in data.tobytes()
     if head.startswith(b"\x89PNG"):
         return b"IEND" not in tail

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dekey.data import OCCLUDED, UNLABELLED, VISIBLE, Dataset, Instances, Schema, geometry
 from dekey.data.align import Alignment
 from dekey.data.geometry import Affine, Size
+from dekey.data.images import ReducedImage, read_header, read_reduced
 from dekey.data.suppress import Views, merged
 from dekey.errors import DekeyError
 from dekey.runtime.backends import Arrays, Backend
+from dekey.runtime.given import Image, check_threshold, checked_boxes, checked_image
 from dekey.runtime.second_look import close_views, taken_over
 from dekey.runtime.views import check_views, views
 
@@ -82,16 +85,14 @@ class Predictor:
             raise DekeyError(
                 f"found tiles or scales for a model of one object for each {what}, which takes neither; leave them out"
             )
-        if once and not self.manifest.second_look:
-            raise DekeyError("found once for a model that looks only once anyway; leave it out")
         self.tiles, self.overlap, self.scales, self.once = tiles, overlap, tuple(scales), once
         self.threshold = self.manifest.object_threshold if threshold is None else threshold
 
-    def __call__(self, image: NDArray[np.uint8], boxes: NDArray[np.float64] | None = None) -> Instances:
+    def __call__(self, image: Image, boxes: NDArray[np.float64] | None = None) -> Instances:
         """Find the keypoints in one image.
 
         Args:
-            image: (H0, W0, 3) uint8 RGB.
+            image: (H0, W0, 3) uint8 RGB, or what `read` gave.
             boxes: (N, 4) x1 y1 x2 y2 px of the objects; without them the whole image is the crop of one object. A
                 detector finds the objects by itself and takes none.
 
@@ -106,24 +107,33 @@ class Predictor:
         """
         return self.batch([image], None if boxes is None else [boxes])[0]
 
-    def batch(
-        self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[NDArray[np.float64] | None] | None = None
-    ) -> list[Instances]:
+    def read(self, path: str | os.PathLike[str], boxes: NDArray[np.float64] | None = None) -> ReducedImage:
+        """Decode an image file to no more pixels than the network is going to see, which is quicker the larger it is.
+
+        Args:
+            path: the file.
+            boxes: those that the image is going to be given with.
+
+        Raises:
+            DekeyError: if the file is missing, broken or too large, or the boxes are wrong.
+        """
+        header = read_header(path)
+        return read_reduced(header, self._magnification(header.size, None if boxes is None else checked_boxes(boxes)))
+
+    def batch(self, images: Sequence[Image], boxes: Sequence[NDArray[np.float64] | None] | None = None) -> list[Instances]:
         """Find the keypoints in several images; see `__call__`. Always a list, one entry an image."""
         return self._batch(images, boxes, self.threshold)
 
     def _batch(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        boxes: Sequence[NDArray[np.float64] | None] | None,
-        threshold: float,
+        self, given_images: Sequence[Image], boxes: Sequence[NDArray[np.float64] | None] | None, threshold: float
     ) -> list[Instances]:
-        given = [None] * len(images) if boxes is None else [None if one is None else _checked_boxes(one) for one in boxes]
+        images = [checked_image(image) for image in given_images]
+        given = [None] * len(images) if boxes is None else [None if one is None else checked_boxes(one) for one in boxes]
         if len(given) != len(images):
             raise DekeyError(f"found boxes for {len(given)} images, expected {len(images)}; give one array (or None) an image")
         if self.manifest.finds_boxes and any(one is not None for one in given):
             raise DekeyError("found boxes for a model that finds the objects of an image by itself; give the image alone")
-        crops = [self._crops(_checked_image(image), box) for image, box in zip(images, given, strict=True)]
+        crops = [self._crops(image.size, box) for image, box in zip(images, given, strict=True)]
         flat = [(image, affine) for image, affines in zip(images, crops, strict=True) for affine in affines]
         answers = self._run(flat)
         found = []
@@ -132,7 +142,7 @@ class Predictor:
             instances = self._instances(mine, affines, own)
             if own is None and self.manifest.finds_boxes:
                 # Weak answers are merged too, so that what is measured and what is shown differ by the threshold alone.
-                instances = self._distinct(instances, affines, image.shape[:2], min(WEAKEST, threshold))
+                instances = self._distinct(instances, affines, image.size, min(WEAKEST, threshold))
             found.append(instances)
         if self.manifest.second_look and not self.once:
             found = self._again(images, found)
@@ -142,12 +152,12 @@ class Predictor:
                 found[position] = instances[instances.scores >= threshold]
         return found
 
-    def _again(self, images: Sequence[NDArray[np.uint8]], found: Sequence[Instances]) -> list[Instances]:
+    def _again(self, images: Sequence[ReducedImage], found: Sequence[Instances]) -> list[Instances]:
         """Look at the objects of each image again, each in a view of its own."""
         input_size, share = self.manifest.input_size, self.manifest.second_look
         sure = [np.asarray(one.scores) >= WORTH_A_LOOK for one in found]
         close = [
-            close_views(one[these], image.shape[:2], input_size, share)
+            close_views(one[these], image.size, input_size, share)
             for image, one, these in zip(images, found, sure, strict=True)
         ]
         answers = self._run(
@@ -158,7 +168,7 @@ class Predictor:
             second = [
                 None
                 if view is None
-                else self._distinct(self._instances([next(answers)], [view], None), [view], image.shape[:2], WEAKEST)
+                else self._distinct(self._instances([next(answers)], [view], None), [view], image.size, WEAKEST)
                 for view in views_of
             ]
             again.append(Instances.concatenate([taken_over(one[these], second), one[~these]], one.keypoints.shape[1]))
@@ -187,8 +197,8 @@ class Predictor:
         found: list[Instances] = []
         for start in range(0, len(dataset), self.batch_size):
             samples = [dataset[index] for index in range(start, min(start + self.batch_size, len(dataset)))]
-            images = [sample.read_image() for sample in samples]
             if self.manifest.region == "image":
+                images = [sample.read_reduced(self._magnification(sample.size, None)) for sample in samples]
                 answers = self._batch(images, None, WEAKEST if self.manifest.finds_boxes else 0.0)
                 answers = [names.apply(one) for one in answers]
             else:
@@ -196,30 +206,42 @@ class Predictor:
                 for sample, truth in zip(samples, truths, strict=True):
                     if not (np.isfinite(truth.boxes).all() and (geometry.box_sizes(truth.boxes) > 0).all()):
                         raise DekeyError(f"image {sample.name} has an object whose box is missing or empty; draw it again")
-                answers = [names.apply(one) for one in self.batch(images, [truth.boxes for truth in truths])]
+                boxes = [truth.boxes for truth in truths]
+                images = [
+                    sample.read_reduced(self._magnification(sample.size, own))
+                    for sample, own in zip(samples, boxes, strict=True)
+                ]
+                answers = [names.apply(one) for one in self.batch(images, boxes)]
                 answers = [with_labels(one, truth.labels, dataset.schema) for one, truth in zip(answers, truths, strict=True)]
             found.extend(answers)
             if advance is not None:
                 advance(len(samples))
         return found
 
-    def _crops(self, image: NDArray[np.uint8], boxes: NDArray[np.float64] | None) -> list[Affine]:
+    def _magnification(self, size: Size, boxes: NDArray[np.float64] | None) -> float:
+        """Tell how many px of the input an image px becomes at most."""
+        if self.manifest.second_look and not self.once:
+            return 1.0  # how close it goes is known only when the objects are found
+        return max((float(affine[0, 0]) for affine in self._crops(size, boxes)), default=0.0)
+
+    def _crops(self, size: Size, boxes: NDArray[np.float64] | None) -> list[Affine]:
         if boxes is None:
-            return views(image.shape[:2], self.manifest.input_size, self.tiles, self.overlap, self.scales)
+            return views(size, self.manifest.input_size, self.tiles, self.overlap, self.scales)
         sizes = geometry.box_sizes(boxes)
         wrong = np.flatnonzero(~(np.isfinite(boxes).all(1) & (sizes > 0).all(1)))
         if wrong.size:
             raise DekeyError(f"box {boxes[wrong[0]].tolist()} has no area, expected x1 < x2 and y1 < y2; mend or drop it")
         return [geometry.crop(box, self.manifest.input_size, self.manifest.padding) for box in boxes]
 
-    def _run(self, crops: Sequence[tuple[NDArray[np.uint8], Affine]]) -> Iterator[Arrays]:
+    def _run(self, crops: Sequence[tuple[ReducedImage, Affine]]) -> Iterator[Arrays]:
         """Run the network over crops and give each one's arrays."""
         height, width = self.manifest.input_size
         for start in range(0, len(crops), self.batch_size):
             part = crops[start : start + self.batch_size]
             inputs = np.empty((len(part), height, width, 3), dtype=np.uint8)
             for row, (image, image_to_input) in enumerate(part):
-                inputs[row] = geometry.warp(image, image_to_input, (height, width), self.manifest.fill)
+                pixels_to_input = geometry.compose(geometry.invert(image.image_to_pixels), image_to_input)
+                inputs[row] = geometry.warp(image.pixels, pixels_to_input, (height, width), self.manifest.fill)
             arrays = self.backend.run(inputs)
             for row in range(len(part)):
                 yield {name: array[row] for name, array in arrays.items()}
@@ -294,32 +316,3 @@ def with_labels(found: Instances, labels: NDArray[np.int64], schema: Schema) -> 
         visibility=np.where(absent, UNLABELLED, found.visibility).astype(np.uint8),
         keypoint_scores=None if keypoint_scores is None else np.where(absent, 0.0, keypoint_scores),
     )
-
-
-def check_threshold(threshold: float) -> None:
-    """Refuse what can be no score.
-
-    Raises:
-        DekeyError: if it is not a number from 0 to 1.
-    """
-    if not 0 <= threshold <= 1:
-        raise DekeyError(f"found a threshold of {threshold:g}, expected a score from 0 to 1")
-
-
-def _checked_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DekeyError("found boxes that are no numbers, expected an array (N, 4) of x1, y1, x2, y2 in pixels") from error
-    if array.size == 0:
-        return array.reshape(0, 4)
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise DekeyError(f"found boxes of shape {array.shape}, expected (N, 4): x1, y1, x2, y2 in pixels, a row an object")
-    return array
-
-
-def _checked_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise DekeyError(f"found {found}, expected an image (H, W, 3) uint8 RGB; `dekey.data.images.read_image` gives one")
-    return image

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dekey.data.images import read_image
+from dekey.data.images import image_size
 from dekey.runtime.backends import OnnxBackend
 from dekey.runtime.open import Runtime, open_backend
 from dekey.runtime.openvino import OpenvinoBackend
@@ -62,7 +62,8 @@ class Bench:
     Args:
         path: what `dekey.load` opens.
         files: pictures to predict, in turn.
-        read_ahead: gives files with their pictures, so many at a time, and reads the next ones meanwhile.
+        read_ahead: gives files with their pictures, read by the function it is given, so many at a time, and reads the next
+                ones meanwhile.
         device: see `dekey.load`.
         runtime: see `dekey.load`.
         threads: cores to use; as many as the process has where None.
@@ -96,14 +97,14 @@ class Bench:
     ) -> None:
         files = files[:MOST_PICTURES]
         self.batch_size, self.pictures = batch_size, len(files)
-        self.picture_size = read_image(files[0]).shape[:2]
+        self.picture_size = image_size(files[0])
         self.picture_bytes = files[0].stat().st_size
         start = memory()
         backend = open_backend(path, device, runtime, threads)
         self.manifest = backend.manifest
         self.computing = computing(Path(path), backend, threads)
         one_by_one = Predictor(backend)
-        self.objects = sum(len(one_by_one(read_image(file))) for file in files) / len(files)
+        self.objects = sum(len(one_by_one(one_by_one.read(file))) for file in files) / len(files)
         watched = Watched(backend)
         one = staged(watched, files)
         one()

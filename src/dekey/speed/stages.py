@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dekey.data.images import read_image
+from dekey.data.images import ReducedImage
 from dekey.runtime.backends import Arrays, Backend
 from dekey.runtime.predictor import Predictor
 from dekey.speed.blocks import Block
@@ -19,7 +19,7 @@ from dekey.speed.blocks import Block
 STAGES = ("read", "warp", "network", "answers", "whole")
 """Read and decode the file; cut out and scale; the network with its decoding; map back, one answer an object; all of it."""
 
-ReadAhead = Callable[[Sequence[Path], int], Iterator[tuple[Sequence[Path], list[NDArray[np.uint8]]]]]
+ReadAhead = Callable[[Sequence[Path], int, Callable[[Path], ReducedImage]], Iterator[tuple[Sequence[Path], list[ReducedImage]]]]
 
 
 class Watched:
@@ -62,7 +62,7 @@ def staged(backend: Watched, files: Sequence[Path]) -> Callable[[], dict[str, fl
         file = next(coming)
         backend.spans.clear()
         begun = time.perf_counter()
-        image = read_image(file)
+        image = predictor.read(file)
         read = time.perf_counter()
         predictor(image)
         end = time.perf_counter()
@@ -78,7 +78,7 @@ def in_batches(predictor: Predictor, files: Sequence[Path], read_ahead: ReadAhea
     """Give a call that predicts so many images in batches while the next ones are read."""
 
     def run(count: int) -> None:
-        for _, images in read_ahead(list(islice(cycle(files), count)), predictor.batch_size):
+        for _, images in read_ahead(list(islice(cycle(files), count)), predictor.batch_size, predictor.read):
             predictor.batch(images)
 
     return run
@@ -89,7 +89,7 @@ def at_once(predictor: Predictor, files: Sequence[Path], callers: int) -> Callab
 
     def run(count: int) -> None:
         with ThreadPoolExecutor(callers, thread_name_prefix="dekey-call") as pool:
-            for _ in pool.map(lambda file: predictor(read_image(file)), islice(cycle(files), count)):
+            for _ in pool.map(lambda file: predictor(predictor.read(file)), islice(cycle(files), count)):
                 pass
 
     return run

@@ -14,7 +14,7 @@ from dekey.data.covered import cover_labels
 from dekey.data.geometry import Affine
 from dekey.errors import DekeyError
 from dekey.training.augment import Augment, flip_labels
-from dekey.training.views import KeptPictures, reduced
+from dekey.training.views import KeptPictures, read_for, reduced
 
 Region = Literal["box", "image"]
 # Room around a crop that a turned, shrunk or shifted view can reach into.
@@ -123,16 +123,15 @@ class CropSet:
         return kept
 
     def _cut(self, index: int) -> tuple[NDArray[np.uint8], Affine]:
-        image = self.dataset[int(self.images[index])].read_image()
         height, width = self.input_size
         input_to_image = geometry.invert(self.image_to_input(index))
+        magnification = 1 / input_to_image[0, 0]
+        image = read_for(self.dataset[int(self.images[index])], magnification)
         reach = np.array([[width / 2, height / 2]]) + 0.5 * _MARGIN * math.hypot(width, height) * np.array([[-1, -1], [1, 1]])
-        low, high = geometry.apply(input_to_image, reach)
+        low, high = geometry.apply(geometry.compose(input_to_image, image.image_to_pixels), reach)
         left, top = max(math.floor(low[0]), 0), max(math.floor(low[1]), 0)
-        right, bottom = min(math.ceil(high[0]), image.shape[1]), min(math.ceil(high[1]), image.shape[0])
+        right, bottom = min(math.ceil(high[0]), image.pixels.shape[1]), min(math.ceil(high[1]), image.pixels.shape[0])
         if right <= left or bottom <= top:
             left, top, right, bottom = 0, 0, 1, 1
-        part = image[top:bottom, left:right]
-        image_to_part = geometry.translate(-left, -top)
-        small, shrink = reduced(part, 1 / input_to_image[0, 0])
-        return small, geometry.compose(image_to_part, shrink)
+        image_to_part = geometry.compose(image.image_to_pixels, geometry.translate(-left, -top))
+        return reduced(image.pixels[top:bottom, left:right], image_to_part, magnification)

@@ -13,7 +13,7 @@ from dekey.data.geometry import Affine
 from dekey.data.turned import turned_boxes
 from dekey.training.augment import Augment, flip_labels
 from dekey.training.paste import copy_paste, cut_donor, zoom_affine
-from dekey.training.views import KeptPictures, reduced
+from dekey.training.views import KeptPictures, read_for, reduced
 
 # An object that a view cuts is still an example of itself if this share of its box is seen; else nothing is asked there.
 SMALLEST_SEEN = 0.6
@@ -133,7 +133,8 @@ class SceneSet:
     def _picture(self, index: int, magnification: float) -> tuple[NDArray[np.uint8], Affine]:
         kept = self._pictures.get(index)
         if kept is None:
-            kept = reduced(self.dataset[index].read_image(), magnification)
+            image = read_for(self.dataset[index], magnification)
+            kept = reduced(image.pixels, image.image_to_pixels, magnification)
             self._pictures.keep(index, *kept)
         return kept
 

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dekey.data import Dataset, Instances, geometry
+from dekey.data import Dataset, Instances, Sample, geometry
 from dekey.data.geometry import Affine
+from dekey.data.images import ReducedImage
 from dekey.training.augment import Augment
 
 # Largest magnification that augmentation may add to a view before a kept picture would be too coarse for it.
@@ -72,19 +73,35 @@ class KeptPictures:
                 self._used += picture.nbytes
 
 
-def reduced(picture: NDArray[np.uint8], magnification: float) -> tuple[NDArray[np.uint8], Affine]:
-    """Shrink a picture by a whole factor where views of it, at this magnification, could not tell the difference.
+def read_for(sample: Sample, magnification: float) -> ReducedImage:
+    """Decode an image to no fewer pixels than views of it show, however augmentation enlarges them.
 
     Args:
-        picture: (H0, W0, 3) uint8.
-        magnification: input px a px of the picture, without augmentation.
+        sample: the image.
+        magnification: input px a px of the image, without augmentation.
+
+    Raises:
+        DekeyError: if it cannot be read.
+    """
+    return sample.read_reduced(magnification * _ZOOM)
+
+
+def reduced(picture: NDArray[np.uint8], image_to_picture: Affine, magnification: float) -> tuple[NDArray[np.uint8], Affine]:
+    """Shrink a picture where views of it, at this magnification, could not tell the difference.
+
+    Args:
+        picture: (h, w, 3) uint8, a part of an image, perhaps reduced when it was decoded.
+        image_to_picture: how; no turn, no mirror.
+        magnification: input px a px of the image, without augmentation.
 
     Returns:
-        The picture, and the affine into its frame.
+        The picture, 1/2, 1/3 … of the image where that shrinks it, and image_to_picture.
     """
     factor = math.floor(1 / max(magnification * _ZOOM, 1e-9))
-    if factor < 2:
-        return np.ascontiguousarray(picture), geometry.identity()
-    height, width = max(picture.shape[0] // factor, 1), max(picture.shape[1] // factor, 1)
+    rest = factor * image_to_picture[0, 0]
+    if rest <= 1:
+        return np.ascontiguousarray(picture), image_to_picture
+    height, width = max(int(picture.shape[0] / rest), 1), max(int(picture.shape[1] / rest), 1)
     small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return small, geometry.scale(width / picture.shape[1], height / picture.shape[0])  # type: ignore[return-value]
+    shrink = geometry.scale(width / picture.shape[1], height / picture.shape[0])
+    return small, geometry.compose(image_to_picture, shrink)  # type: ignore[return-value]
