@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from dekey.data import Dataset
 from dekey.data.problems import find_problems
 from dekey.errors import DekeyError
 from dekey.files import write_text
@@ -80,17 +81,35 @@ def _read(path: Path, folder: Path) -> list[str] | None:
         if path.is_dir() and "in no known format" in str(error):
             return None
         return [name, "–", "–", "–", "–", _sentence(error, path, folder)]
+    with_images = ""
     try:
         dataset = read(path, problems="keep")
     except DekeyError as error:
-        return [name, known, "–", "–", "–", _sentence(error, path, folder)]
+        elsewhere = _with_images(path, folder) if "--images" in str(error) else None
+        if elsewhere is None:
+            return [name, known, "–", "–", "–", _sentence(error, path, folder)]
+        images, dataset = elsewhere
+        with_images = f"with `--images {images}`: "
     problems = find_problems(dataset, images=False)
     found = Counter((each.severity, each.kind) for each in problems if each.kind != "undecided-mirror")
     said = ", ".join(
         f"{count} {kind}{' (error)' if severity == 'error' else ''}" for (severity, kind), count in sorted(found.items())
     )
     counts = (len(dataset), len(dataset.instances), len(dataset.schema.keypoints))
-    return [name, known, *map(str, counts), said or "nothing"]
+    return [name, known, *map(str, counts), with_images + (said or "nothing")]
+
+
+def _with_images(path: Path, folder: Path) -> tuple[str, Dataset] | None:
+    """Follow the advice of a sentence: name the folder of pictures with which most images can be used, None where none does."""
+    best: tuple[str, Dataset] | None = None
+    for images in sorted({picture.parent for picture in folder.rglob("*") if picture.suffix.lower() in _PICTURES}):
+        try:
+            dataset = read(path, images=images, problems="keep")
+        except DekeyError:
+            continue
+        if best is None or len(dataset) > len(best[1]):
+            best = images.relative_to(folder).as_posix(), dataset
+    return best
 
 
 def _sentence(error: DekeyError, path: Path, folder: Path) -> str:

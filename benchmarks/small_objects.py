@@ -88,7 +88,8 @@ def main() -> None:
         if arguments.run is not None:
             predictor = dekey.load(arguments.run)
             add("the run", arguments.run, predictor)
-            add("the run, once, in tiles", arguments.run, predictor, side, once=True)
+            twice = bool(predictor.manifest.second_look)
+            add("the run, once, in tiles" if twice else "the run, in tiles", arguments.run, predictor, side, once=twice)
         else:
             for name, changes in METHODS.items():
                 folder = (arguments.keep or Path(temporary)) / name.replace(", ", "-").replace(" ", "-")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,13 @@ def without_names(values: dict[str, Any]) -> None:
 
 def objects(**changes: Any) -> Callable[[dict[str, Any]], object]:
     return lambda values: [each.update(changes) for each in values["annotations"]]
+
+
+def zipped(path: Path) -> Path:
+    """Write a zip archive that is no model."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "x")
+    return path
 
 
 def make_folder(path: Path) -> str:
@@ -111,12 +119,25 @@ EARLY: dict[str, tuple[Words, str]] = {
     ),
     "predict: labels for a model": (
         lambda p: ["predict", str(p / "train.json"), str(p / "1.png")],
-        "expected an .onnx file",
+        "expected an .onnx, .xml or .keras file",
     ),
     "predict: a folder for a model": (
         lambda p: ["predict", str(p / "pictures"), str(p / "1.png")],
         "without model.safetensors",
     ),
+    "predict: no .keras file": (lambda p: ["predict", str(p / "gone.keras"), str(p / "1.png")], "gone.keras is missing"),
+    "predict: text named .keras": (
+        lambda p: ["predict", str(p.write("x", "t.keras") / "t.keras"), str(p / "1.png")],
+        "t.keras is no zip archive, expected a .keras file",
+    ),
+    "predict: another zip named .keras": (
+        lambda p: ["predict", str(zipped(p / "z.keras")), str(p / "1.png")],
+        "z.keras holds no config.json",
+    ),
+    "predict: --once of a model without a second look": (lambda p: p.predict(str(p / "1.png"), "--once"), "found once"),
+    "export: no .keras file": (lambda p: ["export", str(p / "gone.keras")], "gone.keras is missing, expected a .keras file"),
+    "export: no model": (lambda p: ["export", str(p / "gone")], "gone does not exist, expected the folder of a finished"),
+    "export: labels for a model": (lambda p: ["export", str(p / "train.json")], "is no model file"),
     "predict: cut JPEG": (lambda p: cut_jpeg(p).predict(str(p / "cut.jpg")), "is cut short"),
     "predict: text named .jpg": (lambda p: p.write("x" * 99, "t.jpg").predict(str(p / "t.jpg")), "cannot be opened"),
     "predict: empty picture": (lambda p: p.write("", "t.png").predict(str(p / "t.png")), "cannot be opened"),

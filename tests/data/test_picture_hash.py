@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 
 from dekey.data import Dataset, Instances, Sample, Schema
 from dekey.data.frames import Frame
+from dekey.data.images import read_image
 from dekey.data.picture_hash import LEAST_LIKENESS, MOST_BITS, _candidates, fingerprints, groups_of, likeness, near_pairs
+from dekey.data.small_copies import read_small
 from dekey.errors import DekeyError
 
 SCHEMA = Schema.create(["a"], ["p"])
@@ -56,6 +59,30 @@ def test_scaled_compressed_and_brighter_copies_are_found_and_other_pictures_are_
     pairs = near_pairs(prints)
     assert groups_of(pairs, 43).tolist() == [*range(40), 0, 0, 0]
     assert calls[-1] == (43, 43)
+
+
+@pytest.mark.parametrize("size", [(525, 647), (540, 960), (203, 185), (512, 512)])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_picture_has_the_same_cells_in_every_kind_of_file(tmp_path: Path, size: tuple[int, int], orientation: int) -> None:
+    """Blocks of a JPEG that the picture does not fill are filled with anything; that must not get into its edge."""
+    coarse = np.random.default_rng(2).integers(0, 255, (14, 17, 3), dtype=np.uint8)
+    picture = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+    filled = np.full((-(-size[0] // 16) * 16, -(-size[1] // 16) * 16, 3), (0, 255, 0), dtype=np.uint8)
+    filled[: size[0], : size[1]] = picture
+    whole = cv2.imencode(".jpg", filled, [cv2.IMWRITE_JPEG_QUALITY, 97])[1].tobytes()
+    # The same blocks, of a picture that ends within the last of them.
+    start = whole.index(b"\xff\xc0") + 5
+    data = whole[:start] + struct.pack(">HH", *size) + whole[start + 4 :]
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHHI", 0x0112, 3, 1, orientation, 0, 0)
+    (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    upright = read_image(tmp_path / "a.jpg")
+    (tmp_path / "b.png").write_bytes(cv2.imencode(".png", upright[:, :, ::-1])[1].tobytes())
+    small, same = read_small(tmp_path / "a.jpg"), read_small(tmp_path / "b.png")
+    assert small.grey.size < 0.3 * same.grey.size
+    assert small.ratio == pytest.approx(same.ratio)
+    assert np.abs(small.cells(32) - same.cells(32)).max() < 6
+    prints = fingerprints(dataset([tmp_path / "a.jpg", tmp_path / "b.png"]))
+    assert near_pairs(prints).tolist() == [[0, 1]]
 
 
 def test_what_moves_before_a_camera_that_stands_still_is_another_picture() -> None:

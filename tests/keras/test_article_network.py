@@ -196,7 +196,7 @@ def test_files_from_outside_are_refused(tmp_path: Path) -> None:
             load_model(rewritten(good, tmp_path / "bad.keras", config))  # type: ignore[arg-type]
     halved = tmp_path / "half.keras"
     halved.write_bytes(good.read_bytes()[:200])
-    with pytest.raises(DekeyError, match="opened safely"):
+    with pytest.raises(DekeyError, match="is no zip archive"):
         load_model(halved)
     with pytest.raises(DekeyError, match=r"no \.keras file"):
         load_model("hf://someone/something")

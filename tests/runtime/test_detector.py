@@ -292,6 +292,11 @@ def test_models_of_one_object_take_no_tiles(region: str, finds_boxes: bool, opti
             Predictor(backend, threshold=0.5)
 
 
+def test_looking_once_is_refused_where_nobody_looks_twice() -> None:
+    with pytest.raises(DekeyError, match="found once for a model that looks only once anyway"):
+        Predictor(SquareFinder(), once=True)
+
+
 def test_a_second_look_reads_small_objects_from_close_by() -> None:
     squares = scattered(5, (2000, 2000), 6, (60, 90), gap=60)
     backend, truth = SquareFinder((512, 512)), truth_of(squares)

@@ -14,7 +14,7 @@ HELP = "Measure a model on labelled images: pixel error, PCK, NME, OKS-AP where 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("model", metavar="MODEL", help="run folder, or exported .onnx or .xml file")
+    parser.add_argument("model", metavar="MODEL", help="run folder, .keras file, or exported .onnx or .xml file")
     parser.add_argument("data", metavar="DATA", help="label file")
     parser.add_argument("--images", metavar="DIR", help="folder where the image names start (default: beside the label file)")
     parser.add_argument("--sigmas", metavar="S", help="OKS constants: one number, or one a keypoint with commas between")

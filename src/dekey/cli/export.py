@@ -93,12 +93,19 @@ def _checked(arguments: argparse.Namespace) -> tuple[Path, Path]:
 
     source = Path(arguments.model)
     if source.suffix in SUFFIXES.values():
-        raise DekeyError(f"{source} is already exported, expected the folder of a finished `dekey train`")
+        raise DekeyError(f"{source} is already exported, expected the folder of a finished `dekey train` or a .keras file")
     weights = source / "model.safetensors" if source.is_dir() else source
-    if not weights.is_file():
-        raise DekeyError(f"model {source} does not exist or is unfinished, expected the folder of a `dekey train`")
-    suffix = SUFFIXES[arguments.to]
     of_keras = weights.suffix.lower() == ".keras"
+    if of_keras:
+        from dekey.runtime.open import check_keras_file
+
+        check_keras_file(weights)
+    if not weights.is_file():
+        what = "holds no model.safetensors, so it is unfinished" if source.is_dir() else "does not exist"
+        raise DekeyError(f"model {source} {what}, expected the folder of a finished `dekey train` or a .keras file")
+    if not of_keras and weights.suffix != ".safetensors":
+        raise DekeyError(f"model {source} is no model file, expected the folder of a finished `dekey train` or a .keras file")
+    suffix = SUFFIXES[arguments.to]
     own = weights.with_suffix(suffix) if of_keras else weights.parent / f"model{suffix}"
     target = Path(arguments.out) if arguments.out else own
     if target.suffix.lower() != suffix:

@@ -30,7 +30,7 @@ Answer = TypeVar("Answer")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("model", metavar="MODEL", help="exported .onnx or .xml file, or run folder")
+    parser.add_argument("model", metavar="MODEL", help="exported .onnx or .xml file, run folder or .keras file")
     parser.add_argument("paths", metavar="PATHS", nargs="+", help="image files, folders and patterns")
     parser.add_argument("--boxes", metavar="FILE", help="COCO file whose boxes say where the objects are")
     parser.add_argument(

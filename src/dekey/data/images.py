@@ -58,13 +58,20 @@ class ImageHeader:
 
     Attributes:
         path: the file.
-        size: (H, W) px after the EXIF orientation, as `read_image` will give it.
+        stored: (H, W) px as stored.
         orientation: EXIF's number, 1 to 8; 1 is upright.
+        kind: of file, one of `FORMATS`.
     """
 
     path: Path
-    size: Size
+    stored: Size
     orientation: int
+    kind: str
+
+    @property
+    def size(self) -> Size:
+        """(H, W) px after the EXIF orientation, as `read_image` gives it."""
+        return self.stored if self.orientation < 5 else (self.stored[1], self.stored[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +95,15 @@ class ReducedImage:
 
 
 def read_header(path: str | os.PathLike[str]) -> ImageHeader:
-    """Read size and orientation from the header alone.
+    """Read size, orientation and kind from the header alone.
 
     Raises:
         DekeyError: if the file is missing, no picture, or above `MAX_PIXELS`.
     """
     with _opened(Path(path)) as image:
         width, height = image.size  # type: ignore[attr-defined]
-        if image.format == "TIFF":  # type: ignore[attr-defined]
+        kind: str = image.format  # type: ignore[attr-defined]
+        if kind == "TIFF":
             # Some versions of Pillow give the size of a TIFF turned already, some do not; the tags are as stored.
             width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]  # type: ignore[attr-defined]
         if width * height > MAX_PIXELS:
@@ -103,9 +111,7 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
                 f"image {path} has {width}x{height} pixels, more than the limit of {MAX_PIXELS}; cut it into tiles"
             )
         orientation = image.getexif().get(_ORIENTATION, 1)  # type: ignore[attr-defined]
-        if orientation not in range(1, 9):
-            orientation = 1
-        return ImageHeader(Path(path), (width, height) if orientation >= 5 else (height, width), orientation)
+        return ImageHeader(Path(path), (height, width), orientation if orientation in range(1, 9) else 1, kind)
 
 
 def image_size(path: str | os.PathLike[str]) -> Size:

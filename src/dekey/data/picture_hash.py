@@ -19,14 +19,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dekey.data.dataset import Dataset, Picture
-from dekey.data.frames import Frame
-from dekey.data.images import MAX_PIXELS, image_size, read_image
+from dekey.data.dataset import Dataset
+from dekey.data.small_copies import read_small
 from dekey.errors import DekeyError
 
 MOST_BITS = 15
@@ -87,11 +85,11 @@ def fingerprints(
         if time.monotonic() > until:
             return
         try:
-            grey = read_small(dataset.pictures[index])
+            small = read_small(dataset.pictures[index])
         except (DekeyError, OSError):
             return
-        copies[index], cells[index] = _reduced(grey, _SIDE), _reduced(grey, 9, exact=True)
-        readable[index], ratios[index] = True, grey.shape[1] / grey.shape[0]
+        copies[index], cells[index] = np.rint(small.cells(_SIDE)), small.cells(9)
+        readable[index], ratios[index] = True, small.ratio
 
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as threads:
         for start in range(0, count, _CHUNK):
@@ -104,33 +102,6 @@ def fingerprints(
     down = cells[:, 1:, :8] > cells[:, :-1, :8]
     bits = np.packbits(np.concatenate([across.reshape(count, 64), down.reshape(count, 64)], axis=1), axis=1)
     return Fingerprints(bits.view(np.uint16), copies, readable, ratios)
-
-
-def read_small(picture: Picture, least: int = 64) -> NDArray[np.uint8]:
-    """Read a picture in grey (H, W) uint8, reduced while decoding if it stays at least `least` px high and wide.
-
-    Raises:
-        DekeyError: if it is missing, broken or too large.
-    """
-    import cv2
-
-    if isinstance(picture, Frame):
-        picture = picture.read()
-    if not isinstance(picture, Path):
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    size = image_size(picture)
-    factor = min(size) // least
-    modes = ((8, cv2.IMREAD_REDUCED_GRAYSCALE_8), (4, cv2.IMREAD_REDUCED_GRAYSCALE_4), (2, cv2.IMREAD_REDUCED_GRAYSCALE_2))
-    mode = next((mode for step, mode in modes if factor >= step), cv2.IMREAD_GRAYSCALE)
-    if size[0] * size[1] > MAX_PIXELS:
-        raise DekeyError(f"image {picture} is too large")
-    try:
-        grey = cv2.imdecode(np.fromfile(picture, dtype=np.uint8), mode)
-    except cv2.error:
-        grey = None
-    if grey is None:  # OpenCV's reduced decoding knows fewer formats
-        return np.asarray(cv2.cvtColor(read_image(picture), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    return np.asarray(grey, dtype=np.uint8)
 
 
 def near_pairs(
@@ -303,13 +274,6 @@ def _joined(own: Fingerprints, other: Fingerprints) -> Fingerprints:
         np.concatenate([each.readable for each in parts]),
         np.concatenate([each.ratios for each in parts]),
     )
-
-
-def _reduced(grey: NDArray[np.uint8], side: int, *, exact: bool = False) -> NDArray[np.generic]:
-    import cv2
-
-    values = grey.astype(np.float32) if exact else grey
-    return np.asarray(cv2.resize(values, (side, side), interpolation=cv2.INTER_AREA))
 
 
 _ONES = np.array([bin(value).count("1") for value in range(1 << _BAND_BITS)], dtype=np.uint8)

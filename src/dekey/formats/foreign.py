@@ -49,6 +49,10 @@ _JSON: Final[tuple[tuple[Callable[[Any], bool], str], ...]] = (
         f"is an .anno file, images with markers that belong to no object; {_AS_TABLE}",
     ),
     (
+        lambda content: _keys(content, "skeletons", "videos", "labels"),
+        "is a SLEAP project of the time before .slp; open it in SLEAP and save it as .slp",
+    ),
+    (
         lambda content: _keys(content, "landmarks") or (_keys(content, "groups") and "version" in content),
         "is LJSON of menpo under another name; call it like its image, with the ending .ljson, and it can be read",
     ),
@@ -70,6 +74,10 @@ _JSON: Final[tuple[tuple[Callable[[Any], bool], str], ...]] = (
 # How other files begin, and what they then are.
 _HEADS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"name,parent,swap", "is the skeleton of DeepPoseKit, names and lines without labels; name the label file it belongs to"),
+    (
+        b"track,frame_idx,instance.score",
+        "is SLEAP's analysis table, places over time without images; name the .slp project it was exported from",
+    ),
     (b"MATLAB", "is a MATLAB file, which dekey does not read; export the labels as COCO keypoints JSON or as a table"),
     (HDF5_SIGN, "is an HDF5 file, but of no known labelling tool; export the labels as COCO keypoints JSON"),
     (b"\x80\x04", "is a Python pickle, which may run code when it is opened and is never read; export the labels as a table"),
@@ -82,6 +90,8 @@ _HEADS: Final[tuple[tuple[bytes, str], ...]] = (
 
 # alpr-unconstrained (github.com/sergiomsilva/alpr-unconstrained) writes four corners so.
 _CORNERS: Final = re.compile(rb"4(?:,\d?\.\d+){8}[,\s]*")
+# A class, a box in shares of the image, and more numbers, a line each; the last line may be cut off.
+_YOLO: Final = re.compile(rb"(?:\d{1,4}(?: [01](?:\.\d+)?){4}(?: -?\d+(?:\.\d+)?){2,}\s*(?:\n|$))+[^\n]*")
 
 
 def describe(path: Path) -> str | None:
@@ -91,11 +101,19 @@ def describe(path: Path) -> str | None:
         path: a file that no format recognises.
     """
     found = head(path, _HEAD_BYTES)
+    if found.startswith(HDF5_SIGN) and b"track_occupancy" in found:
+        return "is SLEAP's analysis file, places over time without images; name the .slp project it was exported from"
     for start, meaning in _HEADS:
         if found.startswith(start):
             return meaning
     if _CORNERS.fullmatch(found):
         return f"is a line of corners of a number plate (their count, all x, then all y, as shares of the image); {_AS_TABLE}"
+    if _YOLO.fullmatch(found):
+        return (
+            "holds the labels of one image as YOLO writes them; name the data.yaml of its data set, which says what they mean"
+        )
+    if all(key in found for key in (b"\nscorer:", b"\nproject_path:", b"bodyparts:")):
+        return "is the configuration of a DeepLabCut project; call it config.yaml and name the folder of the project"
     if found[:1] in (b"{", b"[") and path.stat().st_size <= _MAX_PARSED:
         try:
             return _describe_json(read_json(path))

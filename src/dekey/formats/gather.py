@@ -74,6 +74,7 @@ def place_images(
     *,
     sizes: NDArray[np.int64] | None = None,
     root: Path | None = None,
+    told: Path | None = None,
 ) -> Images:
     """Find the image files, and read the headers of those whose size the label file does not state.
 
@@ -84,6 +85,7 @@ def place_images(
         problems: names that leave the folder, missing and broken images are appended here.
         sizes: (S, 2) H, W px, 0 where the file states none; None where it never does. What no picture can have is not believed.
         root: folder where the names start, already decided; then `images` and the rules are not asked.
+        told: what a sentence names, where `path` is no file that the user knows.
     """
     files, refused = picture_files(path, names, root or images)
     if root is not None:
@@ -114,7 +116,8 @@ def place_images(
             else:
                 found[index] = answer
     if not sound.any():
-        raise DekeyError(f"{path}: none of the {len(names)} images can be used, the first because: {problems[-len(names)]}")
+        reason = problems[-len(names)]
+        raise DekeyError(f"{told or path}: none of the {len(names)} images can be used, the first because: {reason}")
     return Images(files, found, sound)
 
 

@@ -105,7 +105,7 @@ def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Datas
     names = [_image_name(name, content, images) for name, content in contents.items()]
     size, stated = whole_numbers([content.get(key) for content in contents.values() for key in ("imageHeight", "imageWidth")])
     sizes = np.where(stated & (size > 0), size, 0).reshape(-1, 2)
-    places = place_images(home / "labels.json", names, images, problems, sizes=sizes)
+    places = place_images(home / "labels.json", names, images, problems, sizes=sizes, told=path)
     found: list[_Found] = []
     for index, (name, content) in enumerate(contents.items()):
         if places.sound[index]:

@@ -115,7 +115,7 @@ def read(path: Path, *, images: Path | None = None, keep: bool = False) -> Datas
         del shapes[name]
     bare = [str(PurePosixPath(name).with_suffix("")) for name in shapes]
     found = with_suffixes(home, bare, images)
-    places = place_images(home / "labels.pts", found, images, problems)
+    places = place_images(home / "labels.pts", found, images, problems, told=path)
     first = next(iter(shapes.values()))
     rows = len(shapes)
     objects = Objects(

@@ -18,6 +18,7 @@ from dekey.keras.article import ArticleGraph, ArticleNetwork
 from dekey.keras.model import KerasModel
 from dekey.models.checkpoint import TorchBackend, choose_device
 from dekey.runtime import Predictor
+from dekey.runtime.open import check_keras_file
 
 AnyModel = KerasModel | ArticleNetwork
 
@@ -31,8 +32,9 @@ def load_model(path: str | os.PathLike[str]) -> Any:
         DekeyError: if the file is missing, broken, holds another model, or asks for what safe mode forbids.
     """
     source = Path(path)
-    if source.suffix != ".keras" or not source.is_file():
-        raise DekeyError(f"model {path} does not exist or is no .keras file, expected one that model.save wrote")
+    if source.suffix != ".keras":
+        raise DekeyError(f"model {path} is no .keras file, expected one that model.save wrote")
+    check_keras_file(source)
     try:
         model = keras.saving.load_model(source, safe_mode=True)
     except DekeyError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -77,7 +78,12 @@ def open_backend(
     if suffix in (".onnx", ".xml"):
         fitting = "onnx or openvino" if suffix == ".onnx" else "openvino"
         raise DekeyError(f"found runtime {runtime} for {path}, expected {fitting}; a run folder is what torch opens")
-    if suffix == ".keras" and runtime in ("auto", "torch"):
+    if suffix == ".keras":
+        check_keras_file(source)
+        if runtime not in ("auto", "torch"):
+            raise DekeyError(
+                f"found runtime {runtime} for {path}, expected torch; `dekey export` writes the file for {runtime}"
+            )
         from dekey.keras.serve import backend_of, load_model
 
         return backend_of(load_model(source), device)
@@ -85,10 +91,31 @@ def open_backend(
     if weights.suffix != ".safetensors" or not weights.is_file():
         what = "a folder without model.safetensors" if source.is_dir() else "no model file" if source.exists() else "missing"
         raise DekeyError(
-            f"model {path} is {what}, expected an .onnx file, an .xml file or the folder of a finished `dekey train`"
+            f"model {path} is {what}, expected an .onnx, .xml or .keras file or the folder of a finished `dekey train`"
         )
     if runtime not in ("auto", "torch"):
         raise DekeyError(f"found runtime {runtime} for {path}, which is not exported; `dekey export` writes the file for it")
     from dekey.models.checkpoint import load_torch_backend
 
     return load_torch_backend(weights, device)
+
+
+def check_keras_file(path: Path) -> None:
+    """Refuse what is no ``.keras`` file before anybody waits for Keras to be imported.
+
+    Raises:
+        DekeyError: if the file is missing, no zip archive, or one without a model of Keras.
+    """
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "missing"
+        raise DekeyError(f"model {path} is {what}, expected a .keras file that model.save wrote")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise DekeyError(
+            f"model {path} is no zip archive, expected a .keras file that model.save wrote; save it again"
+        ) from error
+    missing = sorted({"config.json", "metadata.json", "model.weights.h5"} - names)
+    if missing:
+        raise DekeyError(f"model {path} holds no {missing[0]}, expected a .keras file of model.save; save it again")

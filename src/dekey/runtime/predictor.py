@@ -85,6 +85,8 @@ class Predictor:
             raise DekeyError(
                 f"found tiles or scales for a model of one object for each {what}, which takes neither; leave them out"
             )
+        if once and not self.manifest.second_look:
+            raise DekeyError("found once for a model that looks only once anyway; leave it out")
         self.tiles, self.overlap, self.scales, self.once = tiles, overlap, tuple(scales), once
         self.threshold = self.manifest.object_threshold if threshold is None else threshold
 
