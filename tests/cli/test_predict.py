@@ -10,9 +10,8 @@ import pytest
 
 import dekey
 from dekey.cli import main
-from dekey.cli.predict import image_files, read_ahead
+from dekey.cli.predict import image_files
 from dekey.data.images import read_image
-from dekey.errors import DekeyError
 from dekey.formats.coco_results import read_results
 
 
@@ -171,22 +170,3 @@ def test_a_folder_gives_its_pictures_only(tmp_path: Path) -> None:
     (tmp_path / "deeper.png").mkdir()
     assert [file.name for file in image_files([str(tmp_path)])] == ["a.png", "b.JPG"]
     assert [file.name for file in image_files([str(tmp_path / "[ab].*")])] == ["a.png", "b.JPG"]
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 99])
-def test_pictures_are_read_ahead_in_their_order(count: int, small_data: Path) -> None:
-    files = sorted((small_data.parent / "images").iterdir())[:7]
-    parts = list(read_ahead(files, count, read_image))
-    assert [len(images) for _, images in parts] == [len(files[start : start + count]) for start in range(0, 7, count)]
-    assert [file for part, _ in parts for file in part] == files
-    for file, image in zip(files, (image for _, images in parts for image in images), strict=True):
-        np.testing.assert_array_equal(image, read_image(file))
-    assert list(read_ahead([], count, read_image)) == []
-
-
-def test_what_cannot_be_read_stops_when_its_turn_comes(small_data: Path, tmp_path: Path) -> None:
-    files = sorted((small_data.parent / "images").iterdir())[:2]
-    coming = read_ahead([*files, tmp_path / "gone.jpg"], 1, read_image)
-    assert [next(coming)[0] for _ in files] == [[file] for file in files]
-    with pytest.raises(DekeyError, match=r"gone\.jpg does not exist"):
-        next(coming)

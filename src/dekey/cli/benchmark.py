@@ -54,13 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise DekeyError(f"found --seconds {arguments.seconds:g}, expected more than 0 and at most 3600, such as 10")
     with pictures_of(arguments) as files:
         with Progress(f"opening {arguments.model}"):
-            from dekey.cli.predict import read_ahead
             from dekey.speed import Bench
 
             bench = Bench(
                 arguments.model,
                 files,
-                read_ahead,
                 device=arguments.device,
                 runtime=arguments.runtime,
                 threads=arguments.threads,

@@ -7,9 +7,9 @@ import glob
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from dekey.cli.console import Progress, message
 from dekey.errors import DekeyError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 HELP = "Find the keypoints of images, folders and patterns; JSON in the form of COCO results, pictures with --draw."
 OVERLAP = 0.2
-Answer = TypeVar("Answer")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,6 +161,7 @@ def _predicted(
 ) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8] | None], list[Instances]]]:
     """Give the answers a batch of files at a time, so that memory does not grow with their number; if asked, pictures too."""
     from dekey.data.images import read_image
+    from dekey.runtime.ahead import read_ahead
     from dekey.runtime.predictor import with_labels
 
     def truth(file: Path) -> Instances | None:
@@ -187,29 +187,6 @@ def _predicted(
                 for one, known in zip(found, truths, strict=True)
             ]
         yield chosen, [picture for _, picture in pairs], found
-
-
-def read_ahead(
-    files: Sequence[Path], count: int, read: Callable[[Path], Answer]
-) -> Iterator[tuple[Sequence[Path], list[Answer]]]:
-    """Give files with what `read` makes of them, `count` at a time; the next are read while the caller works on these.
-
-    Raises:
-        DekeyError: if a picture cannot be read, once it is its turn.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    from dekey.runtime.threads import usable_cores
-
-    pool = ThreadPoolExecutor(min(usable_cores(), 4), thread_name_prefix="dekey-read")
-    try:
-        parts = [files[start : start + count] for start in range(0, len(files), count)]
-        coming = [pool.submit(read, file) for file in parts[0]] if parts else []
-        for part, following in itertools.zip_longest(parts, parts[1:], fillvalue=()):
-            own, coming = coming, [pool.submit(read, file) for file in following]
-            yield part, [one.result() for one in own]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _records(found: Instances, name: str, image: Dataset | None, schema: Schema) -> Iterator[dict[str, Any]]:

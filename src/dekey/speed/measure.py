@@ -18,7 +18,7 @@ from dekey.speed import peak
 from dekey.speed.blocks import Block, Milliseconds, Waiting, calls, in_rounds, timed
 from dekey.speed.memory import memory
 from dekey.speed.runtimes import computing
-from dekey.speed.stages import STAGES, ReadAhead, Watched, at_once, in_batches, rates, staged
+from dekey.speed.stages import STAGES, Watched, at_once, in_batches, rates, staged
 
 MOST_PICTURES = 64
 """Pictures that are cycled through; more would only make the measurement longer before it repeats itself."""
@@ -62,8 +62,6 @@ class Bench:
     Args:
         path: what `dekey.load` opens.
         files: pictures to predict, in turn.
-        read_ahead: gives files with their pictures, read by the function it is given, so many at a time, and reads the next
-                ones meanwhile.
         device: see `dekey.load`.
         runtime: see `dekey.load`.
         threads: cores to use; as many as the process has where None.
@@ -88,7 +86,6 @@ class Bench:
         self,
         path: str | os.PathLike[str],
         files: Sequence[Path],
-        read_ahead: ReadAhead,
         *,
         device: str = "auto",
         runtime: Runtime = "auto",
@@ -111,7 +108,7 @@ class Bench:
         images = watched.images
         assert images is not None
         single = memory()
-        batches = in_batches(Predictor(backend, batch_size), files, read_ahead)
+        batches = in_batches(Predictor(backend, batch_size), files)
         batches(2 * batch_size)
         self._waiting = Waiting()
         self._blocks: dict[str, Block[Any]] = {

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dekey.data.images import ReducedImage
+from dekey.runtime.ahead import read_ahead
 from dekey.runtime.backends import Arrays, Backend
 from dekey.runtime.predictor import Predictor
 from dekey.speed.blocks import Block
 
 STAGES = ("read", "warp", "network", "answers", "whole")
 """Read and decode the file; cut out and scale; the network with its decoding; map back, one answer an object; all of it."""
-
-ReadAhead = Callable[[Sequence[Path], int, Callable[[Path], ReducedImage]], Iterator[tuple[Sequence[Path], list[ReducedImage]]]]
 
 
 class Watched:
@@ -74,7 +71,7 @@ def staged(backend: Watched, files: Sequence[Path]) -> Callable[[], dict[str, fl
     return call
 
 
-def in_batches(predictor: Predictor, files: Sequence[Path], read_ahead: ReadAhead) -> Callable[[int], None]:
+def in_batches(predictor: Predictor, files: Sequence[Path]) -> Callable[[int], None]:
     """Give a call that predicts so many images in batches while the next ones are read."""
 
     def run(count: int) -> None:
@@ -88,9 +85,11 @@ def at_once(predictor: Predictor, files: Sequence[Path], callers: int) -> Callab
     """Give a call that predicts so many images, in several threads that each take one image from file to answer."""
 
     def run(count: int) -> None:
-        with ThreadPoolExecutor(callers, thread_name_prefix="dekey-call") as pool:
-            for _ in pool.map(lambda file: predictor(predictor.read(file)), islice(cycle(files), count)):
-                pass
+        parts = read_ahead(
+            list(islice(cycle(files), count)), 4 * callers, lambda file: predictor(predictor.read(file)), callers
+        )
+        for _ in parts:
+            pass
 
     return run
 
