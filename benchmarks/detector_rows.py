@@ -1,4 +1,4 @@
-"""Rows of the tables about detectors: occlusion, small objects, several data sets in one model."""
+"""Rows of the tables about detectors: occlusion, small objects, several data sets in one model, smaller models."""
 
 from __future__ import annotations
 
@@ -84,3 +84,29 @@ def merged(result: Result) -> tuple[str, Sequence[str], list[list[str]]]:
     for row in result["rows"]:
         rows += [[row["data"], label, *figures(row[kind])] for kind, label in (("merged", "all in one"), ("single", "its own"))]
     return title, ["data", "model", *FIGURES], rows
+
+
+def shrink(result: Result) -> tuple[str, Sequence[str], list[list[str]]]:
+    """Give title, heads and a row for each way to a smaller model, the larger one first."""
+    at_once = "all trained at once on the same cores" if result["together"] else "trained one after another"
+    title = f"{result['data']}, {result['minutes']:g} minutes each, {at_once}; ONNX Runtime fp32, {result['threads']} thread:"
+    rows = []
+    for row in result["rows"]:
+        values = row["values"]
+        rows.append(
+            [
+                row["name"],
+                percent(values["box_AP"]),
+                percent(values["AP"]),
+                number(values["median_px"]),
+                number(values["p90_px"]),
+                percent(values["found_share"]),
+                number(row["median_ms"]),
+                f"{row['parameters'] / 1e6:.2f}",
+                number(row["megabytes"], 1),
+                number(row["epochs"], 1),
+                number(row["cpu_seconds"], 0),
+            ]
+        )
+    head = ["model", *FIGURES[:5], "ms an image", "parameters, millions", "ONNX file, MB", "epochs", "seconds of a core"]
+    return title, head, rows

@@ -314,6 +314,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "runtimes": titled(runtime_rows.runtimes),
     "planted_faults": planted_faults,
     "presets": presets,
+    "shrink": titled(detector_rows.shrink),
     "small_objects": titled(detector_rows.small_objects),
     "start_up": start_up,
     "throughput": throughput,

@@ -22,6 +22,7 @@ COMMANDS = {
     "convert": "write a label file in another format",
     "split": "divide label files into parts that share nothing",
     "train": "train a model on a label file",
+    "prune": "take channels out of a trained model and train it on",
     "evaluate": "measure a model on labelled images",
     "export": "write a trained model as a file that runs without torch",
     "predict": "find the keypoints of images",

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="KIND", help="heatmap, center or article (default: what suits the data; it says which and why)"
     )
     parser.add_argument("--preset", metavar="NAME", help="network by size: tiny, small, medium or large (default: small)")
+    parser.add_argument("--teacher", metavar="MODEL", help="run folder of a trained model to learn from besides the labels")
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--budget", metavar="TIME", help="train for this long, such as 90s, 10m, 1h30m")
     parser.add_argument("--epochs", metavar="N", type=int, help="train for this many passes over the data")
@@ -57,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     values = {
         "data": {"train": arguments.annotations, "val": arguments.val, "images": arguments.images},
         "model": {"kind": arguments.model, "preset": arguments.preset},
+        "teacher": {"model": arguments.teacher},
         "run": {
             "budget": arguments.budget,
             "epochs": arguments.epochs,
@@ -80,6 +82,7 @@ def check_before_torch(config: Config, out: Path, *, resume: bool) -> None:
         DekeyError: if a label file cannot be read, the two do not fit together, or the run folder cannot be used.
     """
     from dekey.formats import read, recognise
+    from dekey.runtime.open import weights_of
 
     if out.exists() and not out.is_dir():
         raise DekeyError(f"{out} is a file, expected a folder for the run; name another one with --out")
@@ -90,6 +93,9 @@ def check_before_torch(config: Config, out: Path, *, resume: bool) -> None:
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(out if out.exists() else parent, os.W_OK):
         raise DekeyError(f"--out {out} lies in a folder that cannot be written to; name another one")
+    for model in (config.start.model, config.teacher.model):
+        if model is not None and not resume:
+            weights_of(model)
     for file in (*config.data.train_files, *config.data.val_files):
         recognise(file)
         if file.stat().st_size <= QUICKLY_READ:

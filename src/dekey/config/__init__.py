@@ -9,6 +9,8 @@ from dekey.config.sections import (
     ModelConfig,
     OptimConfig,
     RunConfig,
+    StartConfig,
+    TeacherConfig,
     parse_duration,
 )
 
@@ -21,6 +23,8 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "RunConfig",
+    "StartConfig",
+    "TeacherConfig",
     "parse_duration",
     "read_config",
 ]

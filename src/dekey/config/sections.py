@@ -197,6 +197,36 @@ class RunConfig(_Section):
         return self
 
 
+class StartConfig(_Section):
+    """What the weights start from.
+
+    Attributes:
+        model: run folder or model.safetensors of a trained model whose network and weights are taken; None starts anew.
+        keep: share of its channels that stay; the others are taken out before training.
+    """
+
+    model: Path | None = None
+    keep: float = Field(default=1.0, ge=0.05, le=1)
+
+    @model_validator(mode="after")
+    def _something_to_keep(self) -> StartConfig:
+        if self.model is None and self.keep < 1:
+            raise ValueError("keep takes channels out of a trained model, name it with start.model")
+        return self
+
+
+class TeacherConfig(_Section):
+    """Whom the network is to learn from besides the labels.
+
+    Attributes:
+        model: run folder or model.safetensors of a trained model of the same family that finds the same; None for no teacher.
+        weight: how much its word counts beside the labels', whose terms count 1.
+    """
+
+    model: Path | None = None
+    weight: float = Field(default=1.0, gt=0, le=100)
+
+
 class Config(_Section):
     """The whole configuration of `dekey train`."""
 
@@ -205,6 +235,8 @@ class Config(_Section):
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
+    start: StartConfig = StartConfig()
+    teacher: TeacherConfig = TeacherConfig()
 
     def to_yaml(self) -> str:
         """Give the whole as YAML that `read_config` reads again."""

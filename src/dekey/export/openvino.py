@@ -15,11 +15,11 @@ from dekey.errors import DekeyError
 from dekey.export.int8 import quantise_onnx, quantise_openvino
 from dekey.export.onnx import Parity, check_parity, compare, write_graph, write_metadata
 from dekey.export.rewrite import rewritten
-from dekey.files import replacing, replacing_all
+from dekey.files import replacing, replacing_all, sha256
 from dekey.models.checkpoint import TorchBackend
 from dekey.runtime import Backend, OnnxBackend, OpenvinoBackend
 from dekey.runtime.manifest import MANIFEST_KEY, Manifest
-from dekey.runtime.openvino import RT_INFO, WEIGHTS_HASH, import_openvino, weights_hash
+from dekey.runtime.openvino import RT_INFO, WEIGHTS_HASH, import_openvino
 
 Precision = Literal["fp32", "bf16", "int8"]
 Check = Callable[[Backend], None]
@@ -77,7 +77,7 @@ def save_pair(model: Any, manifest: Manifest, path: Path) -> None:
     model.set_rt_info(manifest.to_metadata()[MANIFEST_KEY], list(RT_INFO))
     openvino.save_model(model, os.fspath(path), compress_to_fp16=False)
     # Known only now; what is written again is the same.
-    model.set_rt_info(weights_hash(path.with_suffix(".bin")), list(WEIGHTS_HASH))
+    model.set_rt_info(sha256(path.with_suffix(".bin")), list(WEIGHTS_HASH))
     openvino.save_model(model, os.fspath(path), compress_to_fp16=False)
 
 

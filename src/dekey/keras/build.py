@@ -16,8 +16,8 @@ from dekey.keras.model import KerasModel
 from dekey.models.backbone import Backbone
 from dekey.models.build import build_model
 from dekey.models.checkpoint import choose_device, load_model
+from dekey.training.description import describe, manifest_of
 from dekey.training.prepare import prepare, resolve
-from dekey.training.run import describe, manifest_of
 
 logger = logging.getLogger(__name__)
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]

@@ -89,13 +89,13 @@ class ArticleModel(nn.Module):
             "keypoint_shares": shares[:, 4:].reshape(-1, self.keypoint_count, 2),
         }
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, maps: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Give the mean squared errors of the box and of the keypoints, in squared shares; the object is number 0.
 
         The box counts as far as it lies in the input. What a sigmoid cannot say is masked: a keypoint beyond the border,
         a box wholly outside; and so is what is not annotated.
         """
-        found = self(batch.images)
+        found = self(batch.images) if maps is None else maps
         valid = batch.valid[:, 0]
         corners = (batch.boxes[:, 0].unflatten(1, (2, 2)) / self.extent).clamp(0, 1)
         sides = corners[:, 1] - corners[:, 0]

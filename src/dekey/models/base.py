@@ -60,8 +60,13 @@ class KeypointModel(Protocol):
         """Give the raw maps of images (B, 3, H, W) uint8."""
         ...
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Give named scalar terms; the loss is their sum."""
+    def loss(self, batch: Batch, maps: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Give named scalar terms; the loss is their sum.
+
+        Args:
+            batch: what to learn from.
+            maps: what `forward` gave for its images, where that is known already.
+        """
         ...
 
     def detect(self, images: Tensor) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from dekey.models.backbone import Backbone, build_backbone
 from dekey.models.center import CenterDetector
 from dekey.models.decoder import build_decoder
 from dekey.models.heatmap import HeatmapModel
+from dekey.models.widths import set_widths
 
 Pretrained = bool | Literal["auto"]
 
@@ -100,7 +101,8 @@ def build_model(kind: str, architecture: dict[str, Any], **training: Any) -> nn.
 
     Args:
         kind: name in `MODELS`.
-        architecture: arguments of its builder, as JSON gives them; a backbone may stand in the place of its name.
+        architecture: arguments of its builder, as JSON gives them; a backbone may stand in the place of its name. ``widths``
+            says which layers are narrower, see `dekey.models.widths`.
         training: arguments that matter for training alone, such as ``pretrained``.
 
     Raises:
@@ -111,7 +113,11 @@ def build_model(kind: str, architecture: dict[str, Any], **training: Any) -> nn.
     values = dict(architecture)
     if "lateral" in values:  # how models before there were several decoders said it
         values["decoder"] = "lateral" if values.pop("lateral") else "plain"
+    widths = values.pop("widths", None)
     try:
-        return MODELS[kind](**{**values, "input_size": tuple(values["input_size"])}, **training)
+        model = MODELS[kind](**{**values, "input_size": tuple(values["input_size"])}, **training)
     except (KeyError, TypeError) as error:
         raise DekeyError(f"the model's description does not fit this dekey ({error}); update dekey or train again") from error
+    if widths:
+        set_widths(model, widths)
+    return model

@@ -113,9 +113,9 @@ class CenterDetector(nn.Module):
             "visibility_logits": visibility,
         }
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, maps: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Give the terms whose sum is trained; each is a mean over the objects or keypoints that it concerns."""
-        maps = self(batch.images)
+        maps = self(batch.images) if maps is None else maps
         targets = self.codec.encode(batch.boxes, batch.labels, batch.keypoints, batch.visibility, batch.valid, self.input_size)
         area = 2 * math.pi * self.codec.sigma**2
         masks = {"corner": targets["center_mask"].expand_as(targets["corner_heatmap"]), "keypoint": targets["keypoint_mask"]}

@@ -82,9 +82,9 @@ class HeatmapModel(nn.Module):
             "visibility_logits": self.visibility_head(features[-1].mean(dim=(2, 3))),
         }
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, maps: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Give the terms whose sum is trained; the one object of an image is ``batch.keypoints[:, 0]``."""
-        maps = self(batch.images)
+        maps = self(batch.images) if maps is None else maps
         keypoints, visibility = batch.keypoints[:, 0], batch.visibility[:, 0]
         labelled = (visibility > 0).float()
         target = self.codec.encode(keypoints, self.input_size)["keypoint_heatmap"]

@@ -65,6 +65,21 @@ def center_focal(logits: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     return (losses * mask).sum() / positive.sum().clamp(min=1)
 
 
+def quality_focal(logits: Tensor, truth: Tensor) -> Tensor:
+    """Focal loss towards probabilities instead of labels, 0 where they are met: the same shape.
+
+    Li et al., "Generalized Focal Loss", NeurIPS 2020 (its quality focal loss, β = 2): what is nearly right hardly counts, so
+    the few cells of objects are not drowned by the many of the background.
+
+    Args:
+        logits: any shape.
+        truth: the same shape, in [0, 1].
+    """
+    logits = logits.float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    return (torch.sigmoid(logits) - truth) ** 2 * entropy
+
+
 def heatmap_cross_entropy(logits: Tensor, truth: Tensor, mask: Tensor, peak_weight: float) -> Tensor:
     """Cross-entropy of heatmaps above its least value, per map that has a peak.
 

@@ -87,12 +87,7 @@ def open_backend(
         from dekey.keras.serve import backend_of, load_model
 
         return backend_of(load_model(source), device)
-    weights = source / "model.safetensors" if source.is_dir() else source
-    if weights.suffix != ".safetensors" or not weights.is_file():
-        what = "a folder without model.safetensors" if source.is_dir() else "no model file" if source.exists() else "missing"
-        raise DekeyError(
-            f"model {path} is {what}, expected an .onnx, .xml or .keras file or the folder of a finished `dekey train`"
-        )
+    weights = weights_of(source)
     if runtime not in ("auto", "torch"):
         raise DekeyError(f"found runtime {runtime} for {path}, which is not exported; `dekey export` writes the file for it")
     from dekey.models.checkpoint import load_torch_backend
@@ -119,3 +114,18 @@ def check_keras_file(path: Path) -> None:
     missing = sorted({"config.json", "metadata.json", "model.weights.h5"} - names)
     if missing:
         raise DekeyError(f"model {path} holds no {missing[0]}, expected a .keras file of model.save; save it again")
+
+
+def weights_of(source: Path) -> Path:
+    """Give the weights that a run folder holds, or `source` where it is such a file.
+
+    Raises:
+        DekeyError: if it is neither.
+    """
+    weights = source / "model.safetensors" if source.is_dir() else source
+    if weights.suffix != ".safetensors" or not weights.is_file():
+        what = "a folder without model.safetensors" if source.is_dir() else "no model file" if source.exists() else "missing"
+        raise DekeyError(
+            f"model {source} is {what}, expected an .onnx, .xml or .keras file or the folder of a finished `dekey train`"
+        )
+    return weights

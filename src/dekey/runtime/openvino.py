@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import threading
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.errors import DekeyError
+from dekey.files import sha256
 from dekey.runtime import backends
 from dekey.runtime.backends import INPUT, OUTPUTS, Arrays, Mode, check_shapes
 from dekey.runtime.manifest import MANIFEST_KEY, Manifest
@@ -74,15 +74,6 @@ def import_openvino() -> Any:
 def computes_bf16() -> bool:
     """Tell whether OpenVINO has bf16 on this processor."""
     return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def weights_hash(path: Path) -> str:
-    """Give the SHA-256 of a .bin file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while part := stream.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 class OpenvinoBackend:
@@ -203,5 +194,5 @@ def _check_weights(model: Any, source: Path) -> None:
     """
     place = list(WEIGHTS_HASH)
     weights = source.with_suffix(".bin")
-    if not model.has_rt_info(place) or model.get_rt_info(place).astype(str) != weights_hash(weights):
+    if not model.has_rt_info(place) or model.get_rt_info(place).astype(str) != sha256(weights):
         raise DekeyError(f"{weights} is not the file that was written with {source}, one of the two was replaced; export again")

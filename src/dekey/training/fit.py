@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -19,10 +20,12 @@ from dekey.models.checkpoint import choose_device
 from dekey.training import hardware
 from dekey.training.leaks import SECONDS, SHARE, find_leaks
 from dekey.training.module import Progress
-from dekey.training.prepare import Say, prepare, resolve
+from dekey.training.prepare import Material, Say, prepare, resolve
 from dekey.training.results import RunResult
 from dekey.training.run import Run, what_matters
 from dekey.training.run_folder import RunFolder
+from dekey.training.start import open_start
+from dekey.training.teacher import TeacherModel, open_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +61,14 @@ def train(
     state = folder.load_checkpoint() if resume else None
     device = choose_device(config.run.device)
     say(f"reading {', '.join(map(str, config.data.train_files))}")
+    config, start = open_start(config) if state is None else (config, None)
     material = prepare(config, device.type, say)
+    if start is not None:
+        start.check(material)
     config = resolve(config, material, device.type)
     if state is not None and state["config"] != what_matters(config):
         raise DekeyError(f"{folder.path} was started with another configuration; resume with {folder.config.name} as it is")
+    teacher = _teacher(config, material, state, say)
     budget = config.run.budget
     leaks = find_leaks(material.train, material.held_out, SECONDS if budget is None else min(SHARE * budget, SECONDS))
     material = replace(material, leaks=leaks)
@@ -71,7 +78,7 @@ def train(
     with _surroundings(device):
         while True:
             try:
-                run = Run(config, material, folder, device, batch_size, state, started, say, watch)
+                run = Run(config, material, folder, device, batch_size, state, started, say, watch, teacher, start)
                 run.fit()
                 break
             except (RuntimeError, MemoryError) as error:
@@ -80,6 +87,16 @@ def train(
                 batch_size //= 2
             say(f"memory did not suffice, going on with {batch_size} objects a step")
         return run.result()
+
+
+def _teacher(config: Config, material: Material, state: dict[str, Any] | None, say: Say) -> TeacherModel | None:
+    """Open the teacher of a run, if it has one; a resumed run takes the one with which it was started."""
+    path = config.teacher.model
+    if path is None:
+        return None
+    opened = open_teacher(path, material, state.get("teacher") if state else None)
+    say(f"taught by {path} as well as by the labels, with weight {config.teacher.weight:g}")
+    return opened
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from dekey.errors import DekeyError
 from dekey.models.base import Batch
 from dekey.training.schedule import Schedule, learning_rate
 from dekey.training.stream import BatchStream
+from dekey.training.teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +115,7 @@ class TrainingModule(LightningModule):
         finish_round: called with the module and the round's row when a round is over; validates and saves.
         watch: called now and then with the state of things.
         save: writes a checkpoint between rounds.
+        teacher: adds its terms to the loss; no part of what is saved.
     """
 
     def __init__(
@@ -130,9 +132,11 @@ class TrainingModule(LightningModule):
         finish_round: Callable[[TrainingModule, Row], None],
         watch: Callable[[Progress], None] | None = None,
         save: Callable[[], None] | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.model = model
+        self.teacher = teacher
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.rounds = rounds
         self.lr, self.weight_decay, self.warmup, self.ema, self.seed = lr, weight_decay, warmup, ema, seed
@@ -185,8 +189,12 @@ class TrainingModule(LightningModule):
 
     def _loss(self, batch: Batch) -> dict[str, Tensor]:
         # Lightning's own mixed precision refuses to clip the gradients of a fused optimiser; bf16 needs no scaling of them.
+        answers = None if self.teacher is None else self.teacher.answers(batch.images)
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            terms: dict[str, Tensor] = self.model.loss(batch)  # type: ignore[operator]
+            maps = self.model(batch.images)
+            terms: dict[str, Tensor] = self.model.loss(batch, maps)  # type: ignore[operator]
+            if self.teacher is not None and answers is not None:
+                terms |= self.teacher.terms(maps, answers)
         return terms
 
     def _not_finite(self, batch: Batch, terms: dict[str, Tensor]) -> str:

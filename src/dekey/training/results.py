@@ -101,6 +101,7 @@ def measure_and_report(
                 "input": f"{material.input_size[1]}x{material.input_size[0]} px, {material.region}",
                 "precision": facts["precision"],
                 "objects a step": facts["batch_size"],
+                **({"teacher": facts["teacher"]["model"]} if facts.get("teacher") else {}),
             },
             config=config.model_dump(mode="json"),
             machine=facts["machine"],

@@ -24,12 +24,15 @@ from dekey.models.build import build_model
 from dekey.models.checkpoint import TorchBackend, load_model, save_model
 from dekey.runtime import Manifest, Predictor
 from dekey.training import hardware
+from dekey.training.description import describe, manifest_of
 from dekey.training.module import Progress, Rounds, Row, TrainingModule
 from dekey.training.prepare import Material, Say, workers
 from dekey.training.results import RunResult, measure_and_report
 from dekey.training.run_folder import CHECKPOINT_FORM, RunFolder
 from dekey.training.schedule import Schedule, default_epochs
+from dekey.training.start import StartModel
 from dekey.training.stream import BatchStream
+from dekey.training.teacher import Teacher, TeacherModel
 from dekey.training.thresholds import calibrate
 
 # Between two validations at most this many held-out images are looked at; the final figures use all of them.
@@ -46,6 +49,11 @@ def what_matters(config: Config) -> dict[str, Any]:
     for key in ("workers", "memory_gb"):
         values["data"].pop(key)
     values["model"].pop("input_scale")  # it has become the input's size
+    # A teacher may lie elsewhere when the run goes on: the hash of its weights says whether it is the same.
+    if values["teacher"].pop("model") is None:
+        values.pop("teacher")
+    if values["start"]["model"] is None:
+        values.pop("start")
     return values
 
 
@@ -63,17 +71,23 @@ class Run:
         started: float,
         say: Say,
         watch: Callable[[Progress], None] | None,
+        teacher: TeacherModel | None = None,
+        start: StartModel | None = None,
     ) -> None:
         self.config, self.material, self.folder, self.device = config, material, folder, device
-        self.say, self.started = say, started
+        self.say, self.started, self.teacher = say, started, teacher
         self.rows: list[Row] = list(state["rows"]) if state else []
         self.rounds_without_gain = int(state["rounds_without_gain"]) if state else 0
         torch.manual_seed(config.run.seed)
         # A resumed run goes on with the network it began with, whatever timm's weights are here now.
         self.architecture: dict[str, Any] = state["architecture"] if state else describe(config, material)
         say(f"building {config.model.backbone}")
-        model = self._build(pretrained=False if state else config.model.pretrained)
-        self.source: str = state["source"] if state else model.backbone.source  # type: ignore[union-attr,assignment]
+        if start is None:
+            model = self._build(pretrained=False if state else config.model.pretrained)
+            self.source: str = state["source"] if state else model.backbone.source  # type: ignore[union-attr,assignment]
+        else:
+            model, self.architecture = start.network(self.architecture, **self._for_training())
+            self.source = start.sentence
         say(f"weights: {self.source}")
         self.architecture = {**self.architecture, "learned_scales": model.backbone.learned_scales}  # type: ignore[union-attr]
         self.precision = hardware.choose_precision(config.run.precision, device)
@@ -97,13 +111,16 @@ class Run:
             finish_round=self._finish_round,
             watch=watch,
             save=self._save,
+            teacher=Teacher(teacher, model, device, self.precision, config.teacher.weight) if teacher else None,
         )
         self.round_images = material.held_out.subset(_spread(len(material.held_out), ROUND_IMAGES))
         self._state = state
 
     def _build(self, pretrained: Any) -> nn.Module:
-        weights = {} if self.material.kind == "article" else {"peak_weight": float(self.config.model.peak_weight)}
-        return build_model(self.material.kind, self.architecture, pretrained=pretrained, **weights)
+        return build_model(self.material.kind, self.architecture, pretrained=pretrained, **self._for_training())
+
+    def _for_training(self) -> dict[str, float]:
+        return {} if self.material.kind == "article" else {"peak_weight": float(self.config.model.peak_weight)}
 
     def _schedule(self, stream: BatchStream) -> Schedule:
         run = self.config.run
@@ -194,7 +211,8 @@ class Run:
         return 1 - sum(shares) / len(shares) if shares else 0.0
 
     def _manifest(self, metrics: dict[str, float]) -> Manifest:
-        return manifest_of(self.config, self.material, self.architecture, self.source, metrics)
+        origin = {} if self.teacher is None else {"teacher": self.teacher.sentence}
+        return manifest_of(self.config, self.material, self.architecture, self.source, metrics, origin)
 
     def _save(self) -> None:
         """Write the checkpoint: everything that decides how the run goes on."""
@@ -214,6 +232,7 @@ class Run:
                 "rounds_without_gain": self.rounds_without_gain,
                 "batch_size": module.rounds.stream.batch_size,
                 "source": self.source,
+                "teacher": self.teacher.sha256 if self.teacher else None,
             }
         )
 
@@ -246,6 +265,7 @@ class Run:
             self.rows,
             facts={
                 "weights": self.source,
+                "teacher": self.teacher.facts if self.teacher else None,
                 "precision": self.precision,
                 "batch_size": self.module.rounds.stream.batch_size,
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -254,62 +274,6 @@ class Run:
             },
             say=self.say,
         )
-
-
-def describe(config: Config, material: Material) -> dict[str, Any]:
-    """Give the arguments from which `build_model` makes the network of a run, as a manifest holds them.
-
-    ``learned_scales`` is None: whether the network has them is known when it is built.
-    """
-    schema = material.train.schema
-    network: dict[str, Any] = {
-        "backbone": config.model.backbone,
-        "decoder_channels": list(config.model.decoder_channels),
-        "decoder": config.model.decoder,
-        "input_size": list(material.input_size),
-        "learned_scales": None,
-    }
-    if material.kind != "center":
-        network["keypoint_count"] = len(schema.keypoints)
-    if material.kind != "article":
-        network["sigma"] = config.model.sigma
-    if material.kind == "center":
-        network["present"] = schema.present.tolist()
-        network["objects"] = int(config.model.objects)
-        network["typical_size"] = round(material.typical_size, 1)
-    return network
-
-
-def manifest_of(
-    config: Config, material: Material, architecture: dict[str, Any], source: str, metrics: dict[str, float]
-) -> Manifest:
-    """Give the manifest of a run's model.
-
-    Args:
-        config: resolved.
-        material: what it learns from.
-        architecture: as built, see `describe`.
-        source: where the weights started.
-        metrics: figures on the held-out images.
-    """
-    return Manifest(
-        kind=material.kind,
-        keypoint_schema=material.train.schema.to_dict(),
-        input_size=material.input_size,
-        region=material.region,
-        padding=config.data.padding if material.region == "box" else 1.0,
-        objects=int(config.model.objects) if material.kind == "center" else 1,
-        finds_boxes=material.kind != "heatmap",
-        second_look=material.second_look,
-        architecture=architecture,
-        metrics=metrics,
-        origin={
-            "weights": source,
-            "torch": torch.__version__,
-            "data": ", ".join(file.name for file in config.data.train_files),
-        },
-        licence=config.run.licence,
-    )
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:
