@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 import dekey
 from dekey.cli import COMMANDS
-from dekey.cli.dispatch import TRAIN_EXTRA
+from dekey.errors import TRAIN_EXTRA
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "dekey"
@@ -126,6 +127,23 @@ def test_the_library_offers_these_names() -> None:
         dekey.trian  # noqa: B018
 
 
+def test_help_works_without_the_train_extra_and_lists_what_can_be_had() -> None:
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys({sorted(TRAIN_EXTRA)})
+import dekey
+page = __import__("pydoc").plain(__import__("pydoc").render_doc(dekey))
+assert "load(" in page and "train(" not in page
+assert set(dekey.__all__) - set(dir(dekey)) == {{"train"}}
+try:
+    dekey.train
+except dekey.DekeyError as error:
+    print(error)
+"""
+    said = python(code)
+    assert re.fullmatch(r'[a-z]+ is not installed, which dekey\.train needs: pip install "dekey\[train\]"\n', said), said
+
+
 def test_the_version_is_written_once() -> None:
     assert f'\nversion = "{dekey.__version__}"\n' in PROJECT
     assert not [path for path in SOURCE.rglob("*.py") if f'"{dekey.__version__}"' in path.read_text(encoding="utf-8")]
@@ -164,6 +182,21 @@ def test_no_source_file_is_longer_than_350_lines() -> None:
         for path in folder.rglob("*.py")
     }
     assert not {path: length for path, length in lengths.items() if length > 350}
+
+
+def test_no_module_needs_posix_to_be_imported_or_asks_for_what_only_linux_has() -> None:
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in tree.body:
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [f"{path.name} imports {name}" for name in names if name in {"fcntl", "grp", "pwd", "resource", "termios"}]
+        linux = {"sched_getaffinity", "sched_setaffinity", "fork", "getuid", "geteuid", "statvfs", "O_DIRECTORY"}
+        found += [
+            f"{path.name}: {node.attr}" for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in linux
+        ]
+    assert not found
 
 
 def test_no_file_names_a_machine_or_a_package_index() -> None:

@@ -1,6 +1,13 @@
 """dekey finds keypoints in images with deconvolutional networks.
 
-The names below are imported when first used, so that ``import dekey`` costs nothing.
+>>> import dekey
+>>> from dekey.data import embedded
+>>> data = dekey.read(embedded.path("test"))
+>>> len(data), data.schema.keypoints
+(23, ('head', 'tail'))
+
+``model = dekey.load("model.onnx")`` opens what `dekey export` wrote; ``model(image)`` gives what is found in an image, and
+``dekey.evaluate(data, model)`` measures it. The names below are imported when first used: ``import dekey`` costs nothing.
 """
 
 from __future__ import annotations
@@ -55,8 +62,17 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'dekey' has no attribute '{name}'")
-    return getattr(import_module(_HOME[name]), name)
+    from dekey.errors import needs_train_extra
+
+    with needs_train_extra(f"dekey.{name}"):
+        return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    from importlib.util import find_spec
+
+    from dekey.errors import TRAIN_EXTRA
+
+    # help() and completion ask for every name that is listed, so `train` is listed only where it can be had.
+    trains = all(find_spec(module) is not None for module in TRAIN_EXTRA)
+    return [name for name in __all__ if trains or name != "train"]

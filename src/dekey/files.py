@@ -28,8 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
+        _to_disk(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -46,8 +45,7 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
         places = [stack.enter_context(_staged(path)) for path in paths]
         yield [staged for staged, _ in places]
         for staged, _ in places:
-            with staged.open("rb") as stream:
-                os.fsync(stream.fileno())
+            _to_disk(staged)
         done: list[tuple[Path, Path]] = []
         try:
             for path, (staged, aside) in zip(paths, places, strict=True):
@@ -65,6 +63,11 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
                 else:
                     path.unlink(missing_ok=True)
             raise
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("r+b") as stream:  # Windows refuses to sync what was opened for reading alone
+        os.fsync(stream.fileno())
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import pytest
 
 from dekey.cli import COMMANDS, console, dispatch, main
 from dekey.cli.console import Progress, message
+from dekey.data import embedded
 from dekey.errors import DekeyError
 
 PROGRAM = "import sys; from dekey.cli import main; sys.exit(main())"
@@ -191,6 +192,15 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
         os.close(write)
     assert done.returncode == 141
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_letters_that_standard_output_lacks_are_spelt_out(encoding: str) -> None:
+    labels = str(embedded.path("test"))
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = program("inspect", labels, "--quick", env=environment, encoding=encoding)
+    assert done.returncode == 0, done.stderr
+    assert r"box / image, \u221aarea" in done.stdout
 
 
 def test_closed_standard_streams_are_no_error() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import dekey
+from dekey.data import embedded
 from dekey.errors import DekeyError
 from dekey.formats.files import extra_module, read_text, read_xml
 
@@ -50,6 +52,19 @@ def test_text_that_is_too_large_or_no_utf8_is_refused(tmp_path: Path) -> None:
         read_text(tmp_path / "a.txt")
     with pytest.raises(DekeyError, match="more than the limit"):
         read_text(tmp_path / "a.txt", limit=1)
+
+
+def test_a_way_with_broken_records_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(DekeyError, match=r"found problems='dorp' \(did you mean 'drop'\?\)"):
+        dekey.read("labels.json", problems="dorp")  # type: ignore[arg-type]
+
+
+def test_no_file_is_written_under_the_ending_of_another_format(tmp_path: Path) -> None:
+    data = embedded.load("test")
+    with pytest.raises(DekeyError, match=r"would hold COCO keypoints JSON; name it \.json, or say the format, such as 'csv'"):
+        dekey.write(data, tmp_path / "labels.csv")
+    assert not list(tmp_path.iterdir())
+    dekey.write(data, tmp_path / "labels.csv", format="csv")
 
 
 def test_a_missing_module_names_its_extra() -> None:

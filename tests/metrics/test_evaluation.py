@@ -245,6 +245,7 @@ def test_curve_and_thresholds() -> None:
     [
         ([], "answers for 0 images but the data set has 1"),
         (LABELLED, "found Instances to measure, expected a list"),
+        ("model.onnx", "found str to measure, expected a list"),
         ([None], "is a NoneType, expected Instances"),
         ([Instances.empty(3)], "has 3 keypoints an object but the data set has 4"),
         ([Instances.create(LABELLED.keypoints, labels=[2])], "names class 2 but the data set has 2"),
@@ -255,6 +256,11 @@ def test_curve_and_thresholds() -> None:
 def test_answers_that_do_not_fit_are_refused(found: list[Instances], sentence: str) -> None:
     with pytest.raises(DekeyError, match=sentence):
         evaluate(dataset([LABELLED]), found)
+
+
+def test_labels_that_are_no_data_set_are_refused() -> None:
+    with pytest.raises(DekeyError, match=r"found str to measure against, expected a Dataset, such as dekey\.read gives"):
+        evaluate("labels.json", [LABELLED])  # type: ignore[arg-type]
 
 
 def test_unknown_number_names_the_nearest() -> None:

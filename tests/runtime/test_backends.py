@@ -75,6 +75,8 @@ def test_a_run_folder_without_torch_is_told_what_to_install(small_run: Path, sma
     assert done.returncode == 2
     assert 'pip install "dekey[train]"' in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+    done = without_torch("import dekey; dekey.load(sys.argv[1])", str(small_run))
+    assert done.stderr.splitlines()[-1].startswith("dekey.errors.DekeyError: torch is not installed, which ")
 
 
 def test_the_graph_takes_uint8_pictures_in_any_number(small_onnx: Path, small_data: Path) -> None:
@@ -133,6 +135,11 @@ def test_a_path_that_is_no_model_is_one_sentence(name: str, tmp_path: Path) -> N
     (tmp_path / "text.pt").write_text("x")
     with pytest.raises(DekeyError, match=r"expected an \.onnx file"):
         dekey.load(tmp_path / name)
+
+
+def test_a_mode_that_is_not_there_is_one_sentence(small_onnx: Path) -> None:
+    with pytest.raises(DekeyError, match=r"there is no mode 'throughputs' \(did you mean 'throughput'\?\)"):
+        dekey.load(small_onnx, mode="throughputs")  # type: ignore[arg-type]
 
 
 def rewritten(source: Path, target: Path, change: Callable[[object, dict[str, str]], None]) -> Path:

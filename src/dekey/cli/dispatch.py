@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import io
 import os
 import sys
 import traceback
@@ -14,7 +15,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from dekey.cli.console import message
-from dekey.errors import DekeyError, nearest
+from dekey.errors import DekeyError, nearest, train_extra_missing
 
 COMMANDS = {
     "demo": "train, evaluate and report on the embedded data",
@@ -30,22 +31,6 @@ COMMANDS = {
     "label": "labels for classification pictures, by segmentation",
 }
 """Every command and its line in ``dekey --help``."""
-
-TRAIN_EXTRA = frozenset(
-    {
-        "jinja2",
-        "lightning",
-        "matplotlib",
-        "onnx",
-        "onnxscript",
-        "psutil",
-        "safetensors",
-        "tensorboard",
-        "timm",
-        "torch",
-    }
-)
-"""Modules that ``pip install "dekey[train]"`` brings."""
 
 # What the machine, not dekey, refuses: the disk, the rights, the path. Everything else an OSError can mean is a fault.
 _REFUSALS = frozenset(
@@ -91,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = _debug_wanted(words)
+    _spell_out_foreign_letters()
     try:
         code = _run(words)
         if sys.stdout is not None:
@@ -123,8 +109,9 @@ def explain(error: BaseException) -> tuple[str, int]:
     """Tell an exception in one sentence and give the exit code: 2 for what a user can mend, 1 for a fault of dekey."""
     if isinstance(error, DekeyError):
         return str(error), 2
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in TRAIN_EXTRA:
-        return f'{error.name} is not installed, which this command needs: pip install "dekey[train]"', 2
+    missing = train_extra_missing(error, "this command")
+    if missing is not None:
+        return missing, 2
     refusal = _refusal_behind(error)
     if refusal is not None:
         where = f": {refusal.filename}" if refusal.filename is not None else ""
@@ -152,6 +139,12 @@ def _run(words: list[str]) -> int:
     code = module.run(arguments)
     assert isinstance(code, int), f"{module.__name__}.run gave {code!r} for an exit code"
     return code
+
+
+def _spell_out_foreign_letters() -> None:
+    # Piped on Windows, standard output has a code page without letters such as √; escapes take their place, as on stderr.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

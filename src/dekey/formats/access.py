@@ -15,6 +15,9 @@ from dekey.formats.fitting import fitted
 from dekey.formats.foreign import describe
 from dekey.formats.table import FORMATS
 
+WAYS = ("raise", "drop", "keep")
+"""What `read` can do with records that cannot be read whole."""
+
 
 def recognise(path: str | os.PathLike[str]) -> str:
     """Give the name of the format of a file or folder, by its content.
@@ -58,8 +61,11 @@ def read(
         The data set.
 
     Raises:
-        DekeyError: if the file is missing, of no known format, broken, or holds broken records and `problems` is "raise".
+        DekeyError: if the file is missing, of no known format, broken, or holds broken records and `problems` is "raise"; or
+            if `problems` is none of the three.
     """
+    if problems not in WAYS:
+        raise DekeyError(f"found problems='{problems}'{nearest(problems, WAYS)}, expected one of {', '.join(WAYS)}")
     file, folder = Path(path), None if images is None else Path(images)
     known = known_format(recognise(file) if format is None else format)
     checked_path(file)
@@ -88,11 +94,15 @@ def write(dataset: Dataset, path: str | os.PathLike[str], *, format: str | None 
         format: a key of `FORMATS`; by default COCO keypoints JSON.
 
     Raises:
-        DekeyError: if the format is unknown or cannot be written, the folder does not exist, or the format cannot hold the
-            data without making labels wrong.
+        DekeyError: if the format is unknown or cannot be written, none is given for a name that ends as another format's
+            files do, the folder does not exist, or the format cannot hold the data without making labels wrong.
     """
     name = format or "coco"
     known = known_format(name)
+    suffix = Path(path).suffix.lower()
+    others = [other for other, each in FORMATS.items() if suffix and each.suffix == suffix != known.suffix]
+    if format is None and others:
+        raise DekeyError(f"{path} would hold {known.title}; name it {known.suffix}, or say the format, such as '{others[0]}'")
     if known.write is None:
         raise DekeyError(f"{known.title} cannot be written ({known.note or 'it is read only'}); write one of: {_writable()}")
     known.write(fitted(dataset, known), Path(path))

@@ -28,9 +28,10 @@ class Partners:
 
 def checked(dataset: Dataset, found: Sequence[Instances], notes: dict[str, str]) -> list[Instances]:
     """Check what was found and give every image's objects scores; raises DekeyError where it does not fit."""
-    if isinstance(found, Instances) or not isinstance(found, Sequence):
+    if isinstance(found, (Instances, str, bytes)) or not isinstance(found, Sequence):
         raise DekeyError(
-            f"found {type(found).__name__} to measure, expected a list of Instances, one an image, or a loaded model"
+            f"found {type(found).__name__} to measure, expected a list of Instances, one an image, or a model that dekey.load "
+            "opened"
         )
     if len(found) != len(dataset):
         raise DekeyError(

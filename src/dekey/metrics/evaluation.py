@@ -65,8 +65,10 @@ def evaluate(
             model's manifest states, else False.
 
     Raises:
-        DekeyError: if the found objects do not fit the data set, or an option is wrong.
+        DekeyError: if `dataset` is none, the found objects do not fit it, or an option is wrong.
     """
+    if not isinstance(dataset, Dataset):
+        raise DekeyError(f"found {type(dataset).__name__} to measure against, expected a Dataset, such as dekey.read gives")
     schema, truth = dataset.schema, dataset.instances
     if normaliser is not None:
         distance.check_normaliser(normaliser, schema)

@@ -15,6 +15,7 @@ from dekey.runtime.manifest import Manifest
 from dekey.runtime.threads import chosen_threads, usable_cores
 
 Mode = Literal["latency", "throughput"]
+MODES = ("latency", "throughput")
 Precision = Literal["fp32", "bf16", "int8"]
 Arrays = dict[str, NDArray[Any]]
 

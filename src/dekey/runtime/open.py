@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from dekey.errors import DekeyError, nearest
-from dekey.runtime.backends import Backend, Mode, OnnxBackend
+from dekey.errors import DekeyError, nearest, needs_train_extra
+from dekey.runtime.backends import MODES, Backend, Mode, OnnxBackend
 from dekey.runtime.predictor import Predictor
 
 Runtime = Literal["auto", "onnx", "openvino", "torch"]
@@ -48,8 +48,8 @@ def load(
             threads at once, as many as the backend's `callers`.
 
     Raises:
-        DekeyError: if the path is none of these, the device cannot be had, or threshold, tiles, overlap or
-            scales are out of range or do not apply.
+        DekeyError: if the path is none of these or needs an extra that is not installed, runtime or mode is unknown, the
+            device cannot be had, or threshold, tiles, overlap or scales are out of range or do not apply.
     """
     backend = open_backend(path, device, runtime, threads, mode)
     return Predictor(backend, batch_size, threshold, tiles, overlap, scales, once)
@@ -65,6 +65,8 @@ def open_backend(
     """Open what runs a model, see `load`."""
     if runtime not in RUNTIMES:
         raise DekeyError(f"there is no runtime '{runtime}'{nearest(runtime, RUNTIMES)}, expected one of {', '.join(RUNTIMES)}")
+    if mode not in MODES:
+        raise DekeyError(f"there is no mode '{mode}'{nearest(mode, MODES)}, expected one of {', '.join(MODES)}")
     source = Path(path)
     suffix = source.suffix.lower()
     if (suffix == ".xml" and runtime in ("auto", "openvino")) or (suffix == ".onnx" and runtime == "openvino"):
@@ -90,7 +92,8 @@ def open_backend(
     weights = weights_of(source)
     if runtime not in ("auto", "torch"):
         raise DekeyError(f"found runtime {runtime} for {path}, which is not exported; `dekey export` writes the file for it")
-    from dekey.models.checkpoint import load_torch_backend
+    with needs_train_extra(str(path)):
+        from dekey.models.checkpoint import load_torch_backend
 
     return load_torch_backend(weights, device)
 

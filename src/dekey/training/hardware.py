@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import platform
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from torch import nn
 
 from dekey.errors import DekeyError
 from dekey.models.base import Batch
+from dekey.runtime.threads import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +32,6 @@ def available_memory() -> int:
         except (OSError, ValueError):
             continue
     return max(free, 0)
-
-
-def cores() -> int:
-    """Give the number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -151,7 +145,7 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
         pass
     facts = {
         "processor": name,
-        "cores": cores(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "bf16": has_bf16(torch.device("cpu")),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",

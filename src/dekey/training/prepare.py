@@ -18,6 +18,7 @@ from dekey.data.problems import find_problems
 from dekey.errors import DekeyError
 from dekey.formats import read
 from dekey.metrics.distance import check_normaliser
+from dekey.runtime.threads import usable_cores
 from dekey.training.augment import Augment
 from dekey.training.crops import CropSet, Region, choose_region
 from dekey.training.family import Kind, choose_family
@@ -30,7 +31,7 @@ from dekey.training.fitting import (
     scene_size,
     second_look,
 )
-from dekey.training.hardware import available_memory, choose_batch_size, cores
+from dekey.training.hardware import available_memory, choose_batch_size
 from dekey.training.leaks import Leaks
 from dekey.training.scenes import CLOSEST, SceneSet, with_boxes
 from dekey.training.views import Views
@@ -207,7 +208,7 @@ def resolve(config: Config, material: Material, device: str) -> Config:
 
 def workers(config: DataConfig) -> int:
     """Give the number of threads that prepare batches."""
-    return min(max(cores() // 2, 1), 8) if config.workers == "auto" else max(config.workers, 1)
+    return min(max(usable_cores() // 2, 1), 8) if config.workers == "auto" else max(config.workers, 1)
 
 
 def _read_parts(config: DataConfig, seed: int, say: Say) -> tuple[Dataset, Dataset]:
