@@ -114,7 +114,9 @@ def test_the_working_directory_is_no_new_folder(
         (["--compose", "-1"], "-1 scenes"),
         (["--compose", "2", "--lengths", "64-900"], "64 to 900 px"),
         (["--seed", "-1"], "--seed -1"),
-        (["--backgrounds", "nowhere"], "--backgrounds"),
+        (["--compose", "2", "--backgrounds", "nowhere"], "--backgrounds"),
+        (["--size", "64x64"], "found --size 64x64 without --compose"),
+        (["--backgrounds", "nowhere"], "found --backgrounds nowhere without --compose"),
         (["--by", "magic"], "magic"),
     ],
 )

@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="folder to write; it must be new or empty")
     parser.add_argument("--quality", metavar="Q", type=float, help="least quality of a label that is kept, 0 to 1 (0.75)")
     parser.add_argument("--compose", metavar="N", type=int, default=0, help="compose N scenes to train on, and some to test")
-    parser.add_argument("--size", metavar="WxH", default="320x320", help="size of a scene, px (320x320)")
-    parser.add_argument("--objects", metavar="A-B", default="1-4", help="objects a scene (1-4)")
-    parser.add_argument("--lengths", metavar="A-B", default="64-160", help="longer side of an object in a scene, px (64-160)")
+    parser.add_argument("--size", metavar="WxH", help="size of a scene, px (320x320)")
+    parser.add_argument("--objects", metavar="A-B", help="objects a scene (1-4)")
+    parser.add_argument("--lengths", metavar="A-B", help="longer side of an object in a scene, px (64-160)")
     parser.add_argument(
         "--backgrounds", metavar="DIR", help="pictures to compose on (default: the labelled ones, objects painted over)"
     )
@@ -41,6 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     size = _pair(arguments.size, "x", "--size", "320x320")
     objects = _pair(arguments.objects, "-", "--objects", "1-4")
     lengths = _pair(arguments.lengths, "-", "--lengths", "64-160")
+    if not arguments.compose:
+        for name in ("size", "objects", "lengths", "backgrounds"):
+            if (given := getattr(arguments, name)) is not None:
+                raise DekeyError(
+                    f"found --{name} {given} without --compose, whose scenes it is about; leave it out, or compose some"
+                )
     if arguments.seed < 0:
         raise DekeyError(f"found --seed {arguments.seed}, expected 0 or more")
     from dekey.label import Options, label_folder
@@ -66,11 +72,12 @@ def _watch(text: str, total: int, unit: str) -> AbstractContextManager[Advances]
     return Progress(text, total, unit=unit)
 
 
-def _pair(text: str, separator: str, option: str, example: str) -> tuple[int, int]:
-    """Read two whole numbers; one alone counts twice."""
+def _pair(given: str | None, separator: str, option: str, usual: str) -> tuple[int, int]:
+    """Read two whole numbers, the usual ones where none are given; one alone counts twice."""
+    text = usual if given is None else given
     found = re.fullmatch(rf"(\d{{1,6}})(?:{separator}(\d{{1,6}}))?", text)
     if not found:
-        raise DekeyError(f"found {option} {text}, expected two whole numbers such as {example}")
+        raise DekeyError(f"found {option} {text}, expected two whole numbers such as {usual}")
     return int(found[1]), int(found[2] or found[1])
 
 
