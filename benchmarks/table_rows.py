@@ -8,6 +8,7 @@ from typing import Any
 
 import article_rows
 import detector_rows
+import pipeline_rows
 import preset_rows
 import race_rows
 import runtime_rows
@@ -310,6 +311,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "merged": titled(detector_rows.merged),
     "occlusion": titled(detector_rows.occlusion),
     "open_million": open_million,
+    "pipeline": titled(pipeline_rows.pipeline),
     "plain_loop": plain_loop,
     "runtimes": titled(runtime_rows.runtimes),
     "planted_faults": planted_faults,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dekey.data import geometry
 from dekey.data.geometry import (
     apply,
     apply_to_boxes,
@@ -175,3 +176,37 @@ def test_iou_is_symmetric_bounded_and_one_with_itself(first: list[tuple[float, .
     assert ((overlap >= 0) & (overlap <= 1 + 1e-9)).all()
     np.testing.assert_allclose(np.diag(iou(ours, ours)), 1, atol=1e-6)
     assert (box_sizes(ours) > 0).all()
+
+
+@pytest.mark.parametrize(("size", "input_size"), [((480, 640), (192, 320)), ((135, 240), (192, 320)), ((60, 90), (60, 100))])
+def test_an_image_that_fills_whole_pixels_is_resized_as_it_would_be_warped(
+    size: tuple[int, int], input_size: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (size[0] // 15, size[1] // 15, 3), dtype=np.uint8)
+    image = geometry.warp(noise, geometry.scale(size[1] / noise.shape[1], size[0] / noise.shape[0]), size)
+    fit = geometry.letterbox(size, input_size)
+    nearly = geometry.compose(fit, geometry.translate(2e-3, 2e-3))
+    resized, warped = (geometry.warp(image, affine, input_size, fill=7).astype(int) for affine in (fit, nearly))
+    (left, top), (right, bottom) = geometry.apply(fit, np.array([[0.0, 0.0], [size[1], size[0]]])).round().astype(int)
+    inside = slice(top + 1, bottom - 1), slice(left + 1, right - 1)
+    assert np.abs(resized[inside] - warped[inside]).max() <= 4  # warps place pixels to 1/32 px
+    assert np.abs(resized[inside] - warped[inside]).mean() < 0.5
+    outside = np.ones(input_size, dtype=bool)
+    outside[top:bottom, left:right] = False
+    assert (resized[outside] == 7).all()
+
+
+def test_affines_chain_and_undo_as_matrices_do() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        affines = [rng.normal(size=(2, 3)) for _ in range(4)]
+        product = np.eye(3)
+        for affine in affines:
+            product = np.vstack([affine, [0, 0, 1]]) @ product
+        np.testing.assert_allclose(geometry.compose(*affines), product[:2], atol=1e-12)
+        np.testing.assert_allclose(
+            geometry.invert(affines[0]), np.linalg.inv(np.vstack([affines[0], [0, 0, 1]]))[:2], atol=1e-9
+        )
+    with pytest.raises(np.linalg.LinAlgError):
+        geometry.invert(geometry.scale(2, 0))

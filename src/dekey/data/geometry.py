@@ -48,15 +48,20 @@ def compose(*affines: Affine) -> Affine:
     >>> compose(translate(1, 0), scale(2)) @ [3, 0, 1]
     array([8., 0.])
     """
-    result = np.eye(3)
+    result = identity()
     for affine in affines:
-        result = np.vstack([affine, [0.0, 0.0, 1.0]]) @ result
-    return result[:2]
+        result = affine[:, :2] @ result
+        result[:, 2] += affine[:, 2]
+    return result
 
 
 def invert(affine: Affine) -> Affine:
     """Give the affine that undoes this one; raises numpy.linalg.LinAlgError where it flattens the plane."""
-    return np.linalg.inv(np.vstack([affine, [0.0, 0.0, 1.0]]))[:2]
+    (a, b, x), (c, d, y) = affine.tolist()
+    area = a * d - b * c
+    if area == 0:
+        raise np.linalg.LinAlgError("the affine flattens the plane")
+    return np.array([[d / area, -b / area, (b * y - d * x) / area], [-c / area, a / area, (c * x - a * y) / area]])
 
 
 def apply(affine: Affine, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -119,7 +124,8 @@ def warp(image: NDArray[np.uint8], image_to_input: Affine, size: Size, fill: int
     """Resample an image through an affine.
 
     Only the region that is seen is read. Where the affine shrinks by two or more, the region is first reduced by area
-    averaging, so that fine texture does not alias; the rest is bilinear.
+    averaging, so that fine texture does not alias; the rest is bilinear. Outside the image lies `fill`; at its border it is
+    mixed in, unless the image fills whole pixels of the answer.
 
     Args:
         image: (H0, W0, 3) uint8.
@@ -148,12 +154,34 @@ def warp(image: NDArray[np.uint8], image_to_input: Affine, size: Size, fill: int
         reduced_to_seen = scale(seen.shape[1] / reduced[0], seen.shape[0] / reduced[1])
         seen = cv2.resize(seen, reduced, interpolation=cv2.INTER_AREA)
         seen_to_input = compose(reduced_to_seen, seen_to_input)
+    place = _whole_place(seen.shape[:2], seen_to_input, size)
+    if place is not None:
+        view = np.full((height, width, *image.shape[2:]), fill, dtype=np.uint8)
+        rows, columns = place
+        shape = columns.stop - columns.start, rows.stop - rows.start
+        view[place] = cv2.resize(seen, shape, interpolation=cv2.INTER_LINEAR) if shape != seen.shape[1::-1] else seen
+        return view
     # OpenCV counts from the centre of the first pixel: move there and back. This is the half pixel's only place.
     centred = compose(translate(0.5, 0.5), seen_to_input, translate(-0.5, -0.5))
     warped: NDArray[Any] = cv2.warpAffine(
         seen, centred, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(fill,) * 3
     )
     return warped
+
+
+def _whole_place(size: Size, image_to_input: Affine, input_size: Size) -> tuple[slice, slice] | None:
+    """Give the rows and columns of the input that an image fills exactly, if it does: a resize is a third of a warp's work."""
+    (a, b, x), (c, d, y) = image_to_input.tolist()
+    ends = (y, y + d * size[0]), (x, x + a * size[1])
+    (top, bottom), (left, right) = whole = [(round(start), round(end)) for start, end in ends]
+    if b or c or not (0 <= top < bottom <= input_size[0] and 0 <= left < right <= input_size[1]):
+        return None
+    # A thousandth of a px is less than the resampling resolves.
+    if any(
+        abs(one - other) > 1e-3 for exact, near in zip(ends, whole, strict=True) for one, other in zip(exact, near, strict=True)
+    ):
+        return None
+    return slice(top, bottom), slice(left, right)
 
 
 def _magnification(affine: Affine) -> float:
