@@ -64,8 +64,8 @@ class Leaks:
 def find_leaks(train: Dataset, held_out: Dataset, seconds: float = SECONDS) -> Leaks:
     """Look for held-out images that look the same as images to learn from, see `dekey.data.picture_hash`.
 
-    Every picture is read once: 0.5 to 1.1 ms of one core for a JPEG of 0.1 to 1 megapixel, 50 ms for a PNG of a megapixel. Where
-    the time does not suffice for all, what is compared is a choice by chance.
+    Every picture is read once: 0.5 to 1.1 ms of one core for a JPEG of 0.1 to 1 megapixel, 50 ms for a PNG of one. Where the
+    time does not suffice for all, what is compared is a choice by chance.
 
     Args:
         train: what is learned from.
