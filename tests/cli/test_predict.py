@@ -170,3 +170,31 @@ def test_a_folder_gives_its_pictures_only(tmp_path: Path) -> None:
     (tmp_path / "deeper.png").mkdir()
     assert [file.name for file in image_files([str(tmp_path)])] == ["a.png", "b.JPG"]
     assert [file.name for file in image_files([str(tmp_path / "[ab].*")])] == ["a.png", "b.JPG"]
+
+
+def test_several_at_once_answer_as_batches(small_onnx: Path, small_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, boxes = small_data.parent / "images", ("--boxes", small_data)
+    for words in ((images,), (images, *boxes)):
+        expected = records(capsys, small_onnx, *words)
+        assert_alike(records(capsys, small_onnx, *words, "--throughput"), expected)
+        assert_alike(records(capsys, small_onnx, *words, "--throughput", "--batch-size", "1"), expected)
+
+
+def test_several_at_once_draw_the_same_pictures(small_onnx: Path, small_data: Path, tmp_path: Path) -> None:
+    for name, words in (("one", []), ("other", ["--throughput"])):
+        arguments = [str(small_onnx), str(small_data.parent / "images"), "--draw", str(tmp_path / name)]
+        assert main(["predict", *arguments, "--out", str(tmp_path / "out.json"), *words]) == 0
+    names = sorted(file.name for file in (tmp_path / "one").iterdir())
+    assert len(names) == 12
+    assert names == sorted(file.name for file in (tmp_path / "other").iterdir())
+    for name in names:
+        one, other = (read_image(tmp_path / folder / name).astype(int) for folder in ("one", "other"))
+        assert np.abs(one - other).mean() < 0.5
+
+
+@pytest.mark.parametrize(("words", "expected"), [(["--device", "cuda"], "it is for the CPU"), ([], "which torch runs")])
+def test_several_at_once_where_there_is_no_such_mode(
+    words: list[str], expected: str, small_run: Path, small_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(small_run), str(small_data.parent / "images"), "--throughput", *words]) == 2
+    assert expected in capsys.readouterr().err

@@ -31,7 +31,7 @@ DISTURBED = 0.05
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("model", metavar="MODEL", help="exported .onnx or .xml file, or run folder")
+    parser.add_argument("model", metavar="MODEL", help="exported .onnx or .xml file, run folder or .keras file")
     pictures = parser.add_mutually_exclusive_group()
     pictures.add_argument("--image", metavar="FILE", help="picture to predict (default: an embedded one, 640x480)")
     pictures.add_argument("--images", metavar="DIR", help="folder of pictures to predict in turn")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dekey.data import Dataset, Instances, Schema
     from dekey.data.images import ReducedImage
     from dekey.runtime import Predictor
+    from dekey.runtime.backends import Mode
 
 HELP = "Find the keypoints of images, folders and patterns; JSON in the form of COCO results, pictures with --draw."
 OVERLAP = 0.2
@@ -43,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draw", metavar="DIR", help="also write each picture with its keypoints drawn in")
     parser.add_argument("--runtime", metavar="NAME", default="auto", help="auto, onnx, openvino or torch (default: auto)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument(
+        "--throughput", action="store_true", help="several images at once, a core each: sooner through a folder"
+    )
     parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="images at once (default: 16)")
 
 
@@ -52,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     from dekey.cli.output import check_batch_size, check_target, write_output
 
     check_batch_size(arguments.batch_size)
+    if arguments.throughput and arguments.device.startswith("cuda"):
+        raise DekeyError("found --throughput with --device cuda, but it is for the CPU; a GPU is kept busy by --batch-size")
     check_target(arguments.out)
     looks = _looks(arguments)
     files = image_files(arguments.paths)
@@ -61,14 +67,18 @@ def run(arguments: argparse.Namespace) -> int:
     drawings = None if arguments.draw is None else drawing_folder(Path(arguments.draw), files)
     rows = {} if boxes is None else _box_rows(files, boxes)
     with Progress(f"loading {arguments.model}"):
-        predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size, **looks, runtime=arguments.runtime)
+        mode: Mode = "throughput" if arguments.throughput else "latency"
+        runtime = arguments.runtime
+        predictor = dekey.load(arguments.model, arguments.device, arguments.batch_size, **looks, runtime=runtime, mode=mode)
+    callers = _callers(predictor, arguments) if arguments.throughput else None
     if boxes is not None and predictor.manifest.finds_boxes:
         raise DekeyError(f"found --boxes for {arguments.model}, which finds the objects by itself; leave them out")
     if boxes is None and predictor.manifest.region == "box":
         message("this model was trained on crops around boxes; without --boxes each whole image is taken for one crop")
     records: list[dict[str, Any]] = []
     with Progress("predicting", total=len(files), unit="images") as progress:
-        for chosen, images, found in _predicted(predictor, files, boxes, rows, drawings is not None):
+        whole = drawings is not None
+        for chosen, images, found in _predicted(predictor, files, boxes, rows, whole=whole, callers=callers):
             for file, one in zip(chosen, found, strict=True):
                 entry = None if boxes is None else boxes.subset([rows[file]])
                 records.extend(_records(one, names[file], entry, predictor.schema))
@@ -79,6 +89,21 @@ def run(arguments: argparse.Namespace) -> int:
             progress.advance(len(chosen))
     write_output(json.dumps(records, indent=1), arguments.out)
     return 0
+
+
+def _callers(predictor: Predictor, arguments: argparse.Namespace) -> int:
+    """Tell how many pictures --throughput predicts at once.
+
+    Raises:
+        DekeyError: if the model runs where there is no such mode.
+    """
+    callers: int | None = getattr(predictor.backend, "callers", None)
+    if callers is None:
+        raise DekeyError(
+            f"found --throughput for {arguments.model}, which torch runs, one call after the other; `dekey export` writes a "
+            "file that has this mode"
+        )
+    return callers
 
 
 class _Looks(TypedDict):
@@ -157,9 +182,24 @@ def image_files(paths: Sequence[str]) -> list[Path]:
 
 
 def _predicted(
-    predictor: Predictor, files: Sequence[Path], boxes: Dataset | None, rows: Mapping[Path, int], whole: bool
+    predictor: Predictor,
+    files: Sequence[Path],
+    boxes: Dataset | None,
+    rows: Mapping[Path, int],
+    *,
+    whole: bool,
+    callers: int | None,
 ) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8] | None], list[Instances]]]:
-    """Give the answers a batch of files at a time, so that memory does not grow with their number; if asked, pictures too."""
+    """Give the answers some files at a time, so that memory does not grow with their number.
+
+    Args:
+        predictor: what finds them.
+        files: the pictures.
+        boxes: where the objects are, if that is known.
+        rows: of the files in `boxes`.
+        whole: the pictures are wanted too.
+        callers: threads that each predict a picture from file to answer; None where batches go through the network.
+    """
     from dekey.data.images import read_image
     from dekey.runtime.ahead import read_ahead
     from dekey.runtime.predictor import with_labels
@@ -178,15 +218,27 @@ def _predicted(
         # The answer is that of the reduced picture, drawn or not.
         return image, image.pixels if image.pixels.shape[:2] == image.size else read_image(file)
 
-    for chosen, pairs in read_ahead(files, predictor.batch_size, read):
+    def answers(images: Sequence[ReducedImage], chosen: Sequence[Path]) -> list[Instances]:
         truths = [truth(file) for file in chosen]
-        found = predictor.batch([image for image, _ in pairs], [None if one is None else one.boxes for one in truths])
-        if boxes is not None and boxes.schema.keypoints == predictor.schema.keypoints:
-            found = [
-                one if known is None else with_labels(one, known.labels, boxes.schema)
-                for one, known in zip(found, truths, strict=True)
-            ]
-        yield chosen, [picture for _, picture in pairs], found
+        found = predictor.batch(images, [None if one is None else one.boxes for one in truths])
+        if boxes is None or boxes.schema.keypoints != predictor.schema.keypoints:
+            return found
+        return [
+            one if known is None else with_labels(one, known.labels, boxes.schema)
+            for one, known in zip(found, truths, strict=True)
+        ]
+
+    def predict(file: Path) -> tuple[Instances, NDArray[np.uint8] | None]:
+        image, picture = read(file)
+        return answers([image], [file])[0], picture
+
+    if callers is None:
+        for chosen, pairs in read_ahead(files, predictor.batch_size, read):
+            yield chosen, [picture for _, picture in pairs], answers([image for image, _ in pairs], chosen)
+        return
+    # So many at a time that no caller waits for another.
+    for chosen, done in read_ahead(files, max(predictor.batch_size, 4 * callers), predict, callers):
+        yield chosen, [picture for _, picture in done], [found for found, _ in done]
 
 
 def _records(found: Instances, name: str, image: Dataset | None, schema: Schema) -> Iterator[dict[str, Any]]:
