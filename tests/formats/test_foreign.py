@@ -33,6 +33,8 @@ BYTES: list[tuple[bytes, str]] = [
     (b"track,frame_idx,instance.score,A.x,A.y,A.score\n,0,nan,205.9,187.8,\n", "SLEAP's analysis table"),
     (b"0 0.5 0.5 0.1 0.2 0.45 0.5 2 1.2 0.5 0\n1 0.5 0.5 0.1 0.2 0.45 0.5 2 0.1 0.5 1\n", "name the data.yaml"),
     (b"0 0.5 0.5 0.1 0.2 0.45 0.5 2", "name the data.yaml"),
+    (b"0 0.5 0.5 0.1 0.2 0.45 0.5 2\n" * 9000, "name the data.yaml"),
+    (b"0 0.5 0.5 0.1 0.2 0.45 0.5 2\ndog", "no known format"),
     (b"0 0.5 0.5 0.1 0.2 dog\n", "no known format"),
     (b"Task: a\nscorer: me\nproject_path: /x\nbodyparts:\n- nose\n", "call it config.yaml"),
     (b"\x80\x04\x95" + bytes(50), "pickle"),

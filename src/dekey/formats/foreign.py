@@ -90,8 +90,8 @@ _HEADS: Final[tuple[tuple[bytes, str], ...]] = (
 
 # alpr-unconstrained (github.com/sergiomsilva/alpr-unconstrained) writes four corners so.
 _CORNERS: Final = re.compile(rb"4(?:,\d?\.\d+){8}[,\s]*")
-# A class, a box in shares of the image, and more numbers, a line each; the last line may be cut off.
-_YOLO: Final = re.compile(rb"(?:\d{1,4}(?: [01](?:\.\d+)?){4}(?: -?\d+(?:\.\d+)?){2,}\s*(?:\n|$))+[^\n]*")
+# A class, a box in shares of the image, and more numbers, a line each.
+_YOLO: Final = re.compile(rb"(?:\d{1,4}(?: [01](?:\.\d+)?){4}(?: -?\d+(?:\.\d+)?){2,}\s*(?:\n|$))+")
 
 
 def describe(path: Path) -> str | None:
@@ -108,7 +108,8 @@ def describe(path: Path) -> str | None:
             return meaning
     if _CORNERS.fullmatch(found):
         return f"is a line of corners of a number plate (their count, all x, then all y, as shares of the image); {_AS_TABLE}"
-    if _YOLO.fullmatch(found):
+    whole = found if len(found) < _HEAD_BYTES else found[: found.rfind(b"\n") + 1]
+    if _YOLO.fullmatch(whole):
         return (
             "holds the labels of one image as YOLO writes them; name the data.yaml of its data set, which says what they mean"
         )
