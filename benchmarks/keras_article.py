@@ -53,8 +53,9 @@ def mean_answers(learnt: Dataset, test: Dataset) -> list[Instances]:
 def measured(test: Dataset, found: list[Instances]) -> dict[str, float]:
     """Measure keypoints in px of the images, and the overlap of the one box of each with its truth."""
     values = dekey.evaluate(test, found, boxes=False)
-    truths, answers = test.instances.boxes, np.concatenate([one.boxes[:1] for one in found])
-    overlaps = np.array([geometry.iou(one[None], other[None])[0, 0] for one, other in zip(truths, answers, strict=True)])
+    # A box that lies outside its image is no answer: it overlaps with nothing.
+    pairs = zip(test.instances.boxes, found, strict=True)
+    overlaps = np.array([geometry.iou(truth[None], one.boxes[:1])[0, 0] if len(one) else 0.0 for truth, one in pairs])
     return {
         "median_px": round(values["median_px"], 3),
         "p90_px": round(values["p90_px"], 3),
