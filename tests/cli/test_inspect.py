@@ -65,6 +65,7 @@ def test_json_holds_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (found["errors"], found["warnings"], found["images"], found["objects"]) == (11, 1, 1, 10)
     assert [each["annotation_id"] for each in found["problems"] if each["kind"] == "empty-box"] == list(range(10))
     own = {"kind", "severity", "message", "advice", "image", "annotation_id", "doubt", "keypoints", "expected", "other"}
+    own |= {"annotation_ids", "images"}
     assert own == set(found["problems"][0])
     assert found["schema"]["mirror"] is None
     assert found["schema"]["mirror_note"]
