@@ -120,13 +120,14 @@ def test_told_by_the_teacher_alone_a_student_of_another_input_finds_what_it_find
     told = answers(teacher, student, images)["keypoint_heatmap"]
     with torch.no_grad():
         found = student.eval()(images)["keypoint_heatmap"]
+    probability = found.sigmoid() if kind == "center" else found
     sure = told.amax((2, 3)) > 0.5
     assert sure.sum() >= 3
-    width = told.shape[-1]
-    cells = [
-        torch.stack([at % width, at // width]) for at in (found.flatten(2).argmax(2)[sure], told.flatten(2).argmax(2)[sure])
-    ]
-    assert (cells[0] - cells[1]).float().norm(dim=0).median() < 1.5
+    # A map may hold the keypoints of several objects, so it is read where the teacher's highest peak is.
+    peaks = told.flatten(2).argmax(2, keepdim=True)
+    near = torch.nn.functional.max_pool2d(probability, 3, stride=1, padding=1).flatten(2).gather(2, peaks)[..., 0]
+    assert (near / told.amax((2, 3)))[sure].median() > 0.5
+    assert probability.mean() < 0.2
 
 
 def test_a_teacher_that_sees_nothing_gives_finite_terms(batch: Batch) -> None:
