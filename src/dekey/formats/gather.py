@@ -116,8 +116,8 @@ def place_images(
             else:
                 found[index] = answer
     if not sound.any():
-        reason = problems[-len(names)]
-        raise DekeyError(f"{told or path}: none of the {len(names)} images can be used, the first because: {reason}")
+        first = problems[-len(names)]
+        raise DekeyError(f"{told or path}: none of the {len(names)} images can be used, the first because: {first}")
     return Images(files, found, sound)
 
 

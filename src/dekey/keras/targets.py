@@ -67,7 +67,10 @@ def arrays(dataset: Dataset, input_size: tuple[int, int] = (32, 32), keypoints: 
     places = np.empty((len(own), len(own.schema.keypoints), 2))
     for index, sample in enumerate(own):
         image_to_input = geometry.letterbox(sample.size, input_size)
-        x[index] = geometry.warp(sample.read_image(), image_to_input, input_size)
+        image = sample.read_reduced(float(image_to_input[0, 0]))
+        x[index] = geometry.warp(
+            image.pixels, geometry.compose(geometry.invert(image.image_to_pixels), image_to_input), input_size
+        )
         mapped = sample.instances.mapped(image_to_input)
         ends = np.clip(mapped.boxes[0].reshape(2, 2) / extent, 0, 1)
         boxes[index] = *((ends[0] + ends[1]) / 2), *(ends[1] - ends[0])
