@@ -138,7 +138,8 @@ def test_a_large_jpeg_is_answered_alike_drawn_or_not_and_drawn_whole(
     read = model.read(tmp_path / "large.jpg")
     assert read.pixels.shape[0] <= 541
     found, whole = model(read), model(read_image(tmp_path / "large.jpg"))
-    assert np.abs(found.keypoints - whole.keypoints).max() < 40  # of 1917 px, by a hardly trained network
+    # A hardly trained network may take another peak for a keypoint; a wrong frame would move both coordinates of both.
+    assert np.median(np.abs(found.keypoints - whole.keypoints)) < 10
     plain = records(capsys, small_onnx, tmp_path / "large.jpg")
     assert np.array(plain[0]["keypoints"]).reshape(-1, 3)[:, :2] + 0.5 == pytest.approx(found.keypoints[0], abs=1e-6)
     assert records(capsys, small_onnx, tmp_path / "large.jpg", "--draw", tmp_path / "drawn") == plain

@@ -185,8 +185,8 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_images(
     guilty = whole.split(0.25, seed=2)[0][0].name
     own = HeatmapModel.loss
 
-    def poisoned(self: HeatmapModel, batch: Batch) -> dict[str, torch.Tensor]:
-        terms = own(self, batch)
+    def poisoned(self: HeatmapModel, batch: Batch, maps: Any = None) -> dict[str, torch.Tensor]:
+        terms = own(self, batch, maps)
         return {name: value * (torch.nan if guilty in batch.names else 1.0) for name, value in terms.items()}
 
     monkeypatch.setattr(HeatmapModel, "loss", poisoned)
@@ -201,11 +201,11 @@ def test_memory_that_does_not_suffice_is_met_by_a_smaller_batch(
     own = HeatmapModel.loss
     sizes: list[int] = []
 
-    def hungry(self: HeatmapModel, batch: Batch) -> dict[str, torch.Tensor]:
+    def hungry(self: HeatmapModel, batch: Batch, maps: Any = None) -> dict[str, torch.Tensor]:
         sizes.append(len(batch))
         if len(batch) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return own(self, batch)
+        return own(self, batch, maps)
 
     monkeypatch.setattr(HeatmapModel, "loss", hungry)
     monkeypatch.setattr(hardware, "fitting_batch_size", lambda model, batch, asked, available: asked)

@@ -106,8 +106,8 @@ class Milliseconds:
     def of(cls, values: Iterable[float]) -> Milliseconds:
         """Sum up single calls.
 
-        >>> Milliseconds.of([1.0, 2.0, 3.0, 4.0, 10.0])
-        Milliseconds(median=3.0, p90=7.6, calls=5)
+        >>> Milliseconds.of([1.0, 2.0, 3.0, 4.0, 4.0])
+        Milliseconds(median=3.0, p90=4.0, calls=5)
         """
         taken = np.fromiter(values, dtype=np.float64)
         return cls(float(np.median(taken)), float(np.percentile(taken, 90)), len(taken))
