@@ -175,12 +175,3 @@ def shapes_run(shapes_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     }
     train(read_config(values), out)
     return out
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of Keras first.
-
-    Late in a long process torch crashed in them in two of three whole runs (a segmentation fault, the cause is not found);
-    in a fresh process they never did.
-    """
-    items.sort(key=lambda item: "keras" not in item.path.parts)

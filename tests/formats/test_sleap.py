@@ -212,6 +212,25 @@ def test_broken_files_are_told_in_a_sentence(tmp_path: Path) -> None:
         read(save(labels, path))
 
 
+def test_records_laid_out_otherwise_than_in_memory_are_not_read(tmp_path: Path) -> None:
+    """Converting them, the HDF5 library wrote beyond its buffers."""
+    path = save(labelled(tmp_path), tmp_path / "labels.slp")
+    with h5py.File(path, "a") as file:
+        old = file["points"].id.get_type()
+        odd = h5py.h5t.create(h5py.h5t.COMPOUND, old.get_size())
+        for index in range(old.get_nmembers()):
+            member = old.get_member_type(index)
+            if member.get_class() == h5py.h5t.FLOAT:
+                member = h5py.h5t.IEEE_F64LE.copy()
+                member.set_fields(63, 53, 10, 0, 52)  # one bit of the exponent less, as a flipped byte makes it
+            odd.insert(old.get_member_name(index), old.get_member_offset(index), member)
+        rows = file["points"].shape
+        del file["points"]
+        h5py.h5d.create(file.id, b"points", odd, h5py.h5s.create_simple(rows))
+    with pytest.raises(DekeyError, match="holds 'points' in a form that SLEAP does not write"):
+        read(path)
+
+
 def test_more_classes_than_the_file_has_room_for_are_a_sentence(tmp_path: Path) -> None:
     names = [f"a_rather_long_name_of_a_keypoint_{index}" for index in range(20)]
     edges = [[index, index + 1] for index in range(19)]

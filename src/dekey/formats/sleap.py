@@ -39,6 +39,7 @@ from dekey.errors import DekeyError
 from dekey.formats.coco_categories import Categories, read_categories
 from dekey.formats.files import HDF5_SIGN, checked_file, extra_module
 from dekey.formats.gather import Objects, build_dataset
+from dekey.formats.hdf5 import check_records
 from dekey.formats.sleap_pictures import frame_pictures, video_title
 from dekey.formats.sleap_writing import sleap_io_module, write_file
 
@@ -132,6 +133,7 @@ def _load(path: Path) -> Any:
                     raise DekeyError(f"{path} keeps '{name}' in another file, which dekey does not follow; save it as one file")
                 if name in file and file[name].size * file[name].dtype.itemsize > _MAX_BYTES:
                     raise DekeyError(f"{path} holds more than {_MAX_BYTES / 1e9:.0f} GB of '{name}'; split it")
+            check_records(file, path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return sio.load_slp(str(path), open_videos=False)
