@@ -12,17 +12,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import record
-from numpy.typing import NDArray
 
 import dekey
 from dekey.data import Dataset, Instances, geometry
@@ -30,13 +26,12 @@ from dekey.data.images import ReducedImage, image_size, read_image
 from dekey.runtime.open import open_backend
 from dekey.runtime.predictor import Predictor
 from dekey.speed.blocks import calls, in_rounds
-from dekey.speed.stages import STAGES, Watched
+from dekey.speed.stages import STAGES, Boxes, Watched, staged
 
 QUALITY = 90
 TIMED = 20
 """Pictures that are timed in turn."""
 VALUES = ("box_AP", "nme", "median_px", "p90_px", "found_share")
-Boxes = NDArray[np.float64] | None
 
 
 def fitted(dataset: Dataset, size: tuple[int, int], folder: Path) -> Dataset:
@@ -77,26 +72,9 @@ def accuracy(predictor: Predictor, dataset: Dataset, whole: bool) -> dict[str, f
     return {name: round(evaluation.values[name], 5) for name in VALUES if name in evaluation.values}
 
 
-def staged(
-    backend: Watched, predictor: Predictor, files: list[tuple[Path, Boxes]], whole: bool
-) -> Callable[[], dict[str, float]]:
-    """Give a call that predicts one file after the other and tells the ms of each stage, see `dekey.speed.stages`."""
-    coming = cycle(files)
-
-    def call() -> dict[str, float]:
-        file, boxes = next(coming)
-        backend.spans.clear()
-        begun = time.perf_counter()
-        image = ReducedImage.whole(read_image(file)) if whole else predictor.read(file, boxes)
-        read = time.perf_counter()
-        predictor(image, boxes)
-        end = time.perf_counter()
-        network = sum(after - before for before, after in backend.spans)
-        warp = backend.spans[0][0] - read
-        seconds = (read - begun, warp, network, end - read - warp - network, end - begun)
-        return {stage: 1e3 * taken for stage, taken in zip(STAGES, seconds, strict=True)}
-
-    return call
+def all_pixels(file: Path, boxes: Boxes) -> ReducedImage:
+    """Read a picture with all its pixels."""
+    return ReducedImage.whole(read_image(file))
 
 
 def measured(model: Path, dataset: Dataset, threads: int, seconds: float) -> dict[str, Any]:
@@ -111,7 +89,9 @@ def measured(model: Path, dataset: Dataset, threads: int, seconds: float) -> dic
         files.append((sample.picture, boxes))
     ways = {"whole": True, "reduced": False}
     figures = {way: accuracy(predictor, dataset, whole) for way, whole in ways.items()}
-    taken = in_rounds({way: calls(staged(backend, predictor, files, whole)) for way, whole in ways.items()}, seconds)
+    taken = in_rounds(
+        {way: calls(staged(backend, files, all_pixels if whole else None)) for way, whole in ways.items()}, seconds
+    )
     rows = []
     for way in ways:
         stages = {stage: statistics.median(call[stage] for block in taken[way] for call in block) for stage in STAGES}

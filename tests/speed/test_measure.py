@@ -48,7 +48,7 @@ class Slow:
 def test_stages_add_up_and_the_network_is_the_network(small_onnx: Path, files: list[Path]) -> None:
     slow = Slow(OnnxBackend(small_onnx))
     watched = Watched(slow)
-    call = staged(watched, files)
+    call = staged(watched, [(file, None) for file in files])
     for _ in range(4):
         taken = call()
         assert tuple(taken) == STAGES

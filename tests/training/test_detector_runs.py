@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from dekey.errors import DekeyError
 from dekey.export import export_onnx
 from dekey.models.checkpoint import load_torch_backend
 from dekey.training import train
-from dekey.training.run_folder import RunFolder
 
 
 def config_of(path: Path, kind: str = "auto", **run: Any) -> Config:
@@ -59,25 +59,13 @@ def test_one_answer_an_image_is_not_trained_on_images_with_several_objects(small
 
 
 def test_the_family_is_said_and_a_resumed_detector_ends_in_the_same_weights(
-    shapes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shapes_file: Path, tmp_path: Path, dies: Callable[[Callable[[], object], int], None]
 ) -> None:
     said: list[str] = []
     train(config_of(shapes_file), tmp_path / "whole", say=said.append)
     assert any(line.startswith("model family: center") for line in said)
 
-    save = RunFolder.save_checkpoint
-
-    class Killed(BaseException):
-        pass
-
-    def save_then_die(folder: RunFolder, state: Any) -> None:
-        save(folder, state)
-        raise Killed
-
-    monkeypatch.setattr(RunFolder, "save_checkpoint", save_then_die)
-    with pytest.raises(Killed):
-        train(config_of(shapes_file), tmp_path / "stopped")
-    monkeypatch.setattr(RunFolder, "save_checkpoint", save)
+    dies(lambda: train(config_of(shapes_file), tmp_path / "stopped"), 1)
     train(config_of(shapes_file), tmp_path / "stopped", resume=True)
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "stopped"))
     assert whole.keys() == resumed.keys()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,27 +103,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
 
 
 def test_a_run_killed_and_resumed_ends_in_the_same_weights(
-    finished: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, photographs: Path, tmp_path: Path, dies: Callable[[Callable[[], object], int], None]
 ) -> None:
-    """The process dies without a word (here: an exception nobody expects) after a checkpoint in the middle."""
     out = tmp_path / "killed"
-    save = RunFolder.save_checkpoint
-    count = 0
-
-    class Killed(BaseException):
-        pass
-
-    def save_then_die(folder: Any, state: Any) -> None:
-        nonlocal count
-        save(folder, state)
-        count += 1
-        if count == 2:
-            raise Killed
-
-    monkeypatch.setattr(RunFolder, "save_checkpoint", save_then_die)
-    with pytest.raises(Killed):
-        train(config_of(photographs), out)
-    monkeypatch.setattr(RunFolder, "save_checkpoint", save)
+    dies(lambda: train(config_of(photographs), out), 2)
     assert not (out / "report.html").exists()
     train(config_of(photographs), out, resume=True)
     assert same(weights_of(finished), weights_of(out))

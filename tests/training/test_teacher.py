@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from dekey.files import sha256
 from dekey.models.checkpoint import load_model
 from dekey.training import train
 from dekey.training.prepare import Material, prepare
-from dekey.training.run_folder import RunFolder
 from dekey.training.teacher import Teacher, open_teacher
 
 
@@ -66,24 +66,16 @@ def test_a_teacher_is_followed_and_written_into_the_record(shapes_file: Path, sh
 
 
 def test_a_resumed_student_ends_in_the_same_weights_wherever_its_teacher_lies(
-    shapes_file: Path, shapes_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shapes_file: Path,
+    shapes_run: Path,
+    tmp_path: Path,
+    dies: Callable[[Callable[[], object], int], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     teacher, moved = tmp_path / "teacher", tmp_path / "moved"
     shutil.copytree(shapes_run, teacher)
     train(config_of(shapes_file, teacher), tmp_path / "whole")
-    save = RunFolder.save_checkpoint
-
-    class Killed(BaseException):
-        pass
-
-    def save_then_die(folder: RunFolder, state: Any) -> None:
-        save(folder, state)
-        raise Killed
-
-    monkeypatch.setattr(RunFolder, "save_checkpoint", save_then_die)
-    with pytest.raises(Killed):
-        train(config_of(shapes_file, teacher), tmp_path / "stopped")
-    monkeypatch.setattr(RunFolder, "save_checkpoint", save)
+    dies(lambda: train(config_of(shapes_file, teacher), tmp_path / "stopped"), 1)
     teacher.rename(moved)
     words = ["train", str(shapes_file), "--out", str(tmp_path / "stopped"), "--resume"]
     assert main(words) == 2

@@ -103,7 +103,7 @@ class Bench:
         one_by_one = Predictor(backend)
         self.objects = sum(len(one_by_one(one_by_one.read(file))) for file in files) / len(files)
         watched = Watched(backend)
-        one = staged(watched, files)
+        one = staged(watched, [(file, None) for file in files])
         one()
         images = watched.images
         assert images is not None

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dekey.data.images import ReducedImage
 from dekey.runtime.ahead import read_ahead
 from dekey.runtime.backends import Arrays, Backend
 from dekey.runtime.predictor import Predictor
 from dekey.speed.blocks import Block
+
+Boxes = NDArray[np.float64] | None
 
 STAGES = ("read", "warp", "network", "answers", "whole")
 """Read and decode the file; cut out and scale; the network with its decoding; map back, one answer an object; all of it."""
@@ -46,26 +49,34 @@ class Watched:
         return answer
 
 
-def staged(backend: Watched, files: Sequence[Path]) -> Callable[[], dict[str, float]]:
+def staged(
+    backend: Watched, files: Sequence[tuple[Path, Boxes]], read: Callable[[Path, Boxes], ReducedImage] | None = None
+) -> Callable[[], dict[str, float]]:
     """Give a call that predicts one file after the other and tells the milliseconds of each of `STAGES`.
 
     Where the model looks at objects a second time, all its looks count to the network, and what lies between them to the
     answers.
+
+    Args:
+        backend: what runs the network.
+        files: each with the boxes (N, 4) px of its objects, or None for a model that needs none.
+        read: reads a file with such boxes; as the Predictor does where None.
     """
     predictor = Predictor(backend)
+    reader = read or predictor.read
     coming = cycle(files)
 
     def call() -> dict[str, float]:
-        file = next(coming)
+        file, boxes = next(coming)
         backend.spans.clear()
         begun = time.perf_counter()
-        image = predictor.read(file)
-        read = time.perf_counter()
-        predictor(image)
+        image = reader(file, boxes)
+        decoded = time.perf_counter()
+        predictor(image, boxes)
         end = time.perf_counter()
         network = sum(after - before for before, after in backend.spans)
-        warp = backend.spans[0][0] - read
-        seconds = (read - begun, warp, network, end - read - warp - network, end - begun)
+        warp = backend.spans[0][0] - decoded
+        seconds = (decoded - begun, warp, network, end - decoded - warp - network, end - begun)
         return {stage: 1e3 * taken for stage, taken in zip(STAGES, seconds, strict=True)}
 
     return call
