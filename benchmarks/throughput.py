@@ -33,7 +33,13 @@ def plain(arguments: argparse.Namespace) -> dict[str, float]:
 
     dataset = dekey.formats.read(arguments.data / "train.json")
     model = build_heatmap_model(
-        arguments.backbone, arguments.decoder, arguments.up, 1.5, len(dataset.schema.keypoints), (arguments.input,) * 2
+        arguments.backbone,
+        arguments.decoder,
+        arguments.up,
+        sigma=1.5,
+        keypoint_count=len(dataset.schema.keypoints),
+        input_size=(arguments.input, arguments.input),
+        learned_scales=None,  # as dekey train builds it from random weights
     )
 
     class Maps(nn.Module):
