@@ -139,3 +139,59 @@ def quantise_onnx(source: Path, target: Path, pictures: Sequence[NDArray[np.uint
                 per_channel=True,
                 nodes_to_exclude=exact,
             )
+    onnx.save(keep_bounds(graph, onnx.load(target)), target)
+
+
+def keep_bounds(original: Any, quantised: Any) -> Any:
+    """Put back the bounds that ONNX Runtime's quantiser drops, as bounds of the 256 levels.
+
+    It takes an activation after a convolution away and leaves it to the range of the levels, which begins at the lowest value
+    that was seen, but at zero where that is positive. A ReLU or a bound below zero survives that. A bound above zero, or a
+    highest value below zero, does not: whatever lies between it and zero comes through, and no error says so. Such
+    activations are what `rewrite.fold_learned_scales` makes of the factors and offsets of some pretrained networks.
+
+    Args:
+        original: onnx.GraphProto before.
+        quantised: onnx.ModelProto after; changed in place.
+
+    Returns:
+        `quantised`.
+    """
+    from onnx import helper, numpy_helper
+
+    levels = {tensor.name: tensor for tensor in quantised.graph.initializer}
+    kept = {node.output[0] for node in quantised.graph.node if node.op_type == "Clip"}
+    dropped = {name: ends for name, ends in _bounds(original).items() if name not in kept}
+    nodes = []
+    for node in quantised.graph.node:
+        nodes.append(node)
+        if node.op_type != "QuantizeLinear" or node.input[0] not in dropped:
+            continue
+        scale, zero = (numpy_helper.to_array(levels[name]) for name in node.input[1:])
+        name, free = node.output[0], f"{node.output[0]}_free"
+        arguments = [free]
+        for end, bound in zip(("low", "high"), dropped[node.input[0]], strict=True):
+            arguments.append("" if bound is None else f"{name}_{end}")
+            if bound is not None:
+                level = np.clip(np.rint(bound / scale) + zero, 0, 255).astype(zero.dtype)
+                quantised.graph.initializer.append(numpy_helper.from_array(level, arguments[-1]))
+        node.output[0] = free
+        nodes.append(helper.make_node("Clip", arguments, [name], name=f"{name}_bound"))
+    del quantised.graph.node[:]
+    quantised.graph.node.extend(nodes)
+    return quantised
+
+
+def _bounds(graph: Any) -> dict[str, tuple[float | None, float | None]]:
+    """Find the bounds that levels which hold zero cannot stand for: tensor, lowest and highest value."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Clip" and all(name in constants for name in node.input[1:] if name):
+            ends = [numpy_helper.to_array(constants[name]).item() if name else None for name in node.input[1:]]
+            low, high = [*ends, None, None][:2]
+            if (low is not None and low > 0) or (high is not None and high < 0):
+                found[node.output[0]] = (low, high)
+    return found
