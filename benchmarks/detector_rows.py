@@ -110,3 +110,37 @@ def shrink(result: Result) -> tuple[str, Sequence[str], list[list[str]]]:
         )
     head = ["model", *FIGURES[:5], "ms an image", "parameters, millions", "ONNX file, MB", "epochs", "seconds of a core"]
     return title, head, rows
+
+
+def ablation(result: Result) -> tuple[str, Sequence[str], list[list[str]]]:
+    """Give title, heads and a row for each variant: means over the seeds, the default first."""
+    at_once = "all of a seed at once on the same cores" if result["together"] else "one after another"
+    seeds = len(result["seeds"])
+    title = (
+        f"{result['data']}, {result['minutes']:g} minutes each, {at_once}; means over {seeds} seed{'s' if seeds > 1 else ''}:"
+    )
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    rows = []
+    for row in result["rows"]:
+        found = {name: mean([run["values"][name] for run in row["runs"]]) for name in row["runs"][0]["values"]}
+        cost = {name: mean([run[name] for run in row["runs"]]) for name in ("epochs", "cpu_seconds")}
+        medians = [run["values"]["median_px"] for run in row["runs"]]
+        spread = f" ({number(min(medians))} to {number(max(medians))})" if seeds > 1 and None not in medians else ""
+        rows.append(
+            [
+                row["name"] + (f", `{row['set'][0]}`" if len(row["set"]) == 1 else ""),
+                percent(found["box_AP"]),
+                percent(found["AP"]),
+                percent(found["nme"], 2),
+                number(found["median_px"]) + spread,
+                number(found["p90_px"]),
+                number(cost["epochs"], 1),
+                number(cost["cpu_seconds"], 0),
+            ]
+        )
+    head = ["training", "box AP", "OKS-AP (σ 0.05)", "NME", "median px", "p90 px", "epochs", "seconds of a core"]
+    return title, head, rows

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import record
-from trained import chosen
+import runs
 
 SMALL = ["model.backbone=mobilenetv4_conv_small_050", "model.decoder_channels=[32, 32, 32]"]
-VALUES = ("box_AP", "AP", "found_share", "median_px", "p90_px", "nme")
 ROUNDS = 5
 CALLS = 40
 
@@ -54,79 +52,25 @@ def commands(arguments: argparse.Namespace) -> dict[str, list[str]]:
     return {name: [*words, *common] for name, words in rows.items() if not arguments.rows or name in arguments.rows}
 
 
-def folder_of(arguments: argparse.Namespace, name: str) -> Path:
-    """Give the run folder of a row."""
-    plain = "".join(letter if letter.isalnum() else "-" for letter in name)
-    folder: Path = arguments.keep / f"{plain}-{arguments.minutes:g}m-seed{arguments.seed}"
-    return folder
-
-
-def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    """Begin a row's training; what it says goes into a file beside its folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".log").open("wb") as log:
-        command = [sys.executable, "-m", "dekey", *words, "--out", str(folder)]
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-
-
-def finish(running: subprocess.Popen[bytes], folder: Path) -> None:
-    """Wait for a row and note the seconds that it computed.
-
-    Raises:
-        SystemExit: if it failed.
-    """
-    _, status, used = os.wait4(running.pid, 0)
-    running.returncode = os.waitstatus_to_exitcode(status)
-    if running.returncode:
-        raise SystemExit(f"{folder.name} failed, see {folder.with_suffix('.log')}")
-    (folder / "benchmark.json").write_text(json.dumps({"cpu_seconds": round(used.ru_utime + used.ru_stime, 1)}))
-
-
 def train(arguments: argparse.Namespace) -> dict[str, Path]:
     """Train all rows that are not there yet and give their folders."""
     rows = commands(arguments)
-    folders = {name: folder_of(arguments, name) for name in rows}
-    missing = [name for name, folder in folders.items() if not (folder / "benchmark.json").is_file()]
-    running = []
-    for name in missing:
-        print(f"training: {name}", file=sys.stderr, flush=True)
-        running.append((start(rows[name], folders[name]), folders[name]))
-        if not arguments.together:
-            finish(*running.pop())
-    for process, folder in running:
-        finish(process, folder)
+    folders = {name: runs.folder_of(arguments.keep, name, arguments.minutes, arguments.seed) for name in rows}
+    runs.train_all(rows, folders, arguments.together)
     return folders
 
 
 def measured(folder: Path, test: Path) -> dict[str, Any]:
     """Measure a run on the test labels and export it, beside its facts."""
-    import dekey
     from dekey.export import export_onnx
     from dekey.models.checkpoint import load_torch_backend
     from dekey.training.prepare import held_out_crops
 
-    predictor = dekey.load(folder, "cpu")
-    dataset = dekey.read(test)
-    manifest = predictor.manifest
-    threshold = manifest.object_threshold if manifest.finds_boxes else None
-    evaluation = dekey.evaluate(
-        dataset, predictor.predict_dataset(dataset), score_threshold=threshold, boxes=manifest.finds_boxes, sigmas=0.05
-    )
     onnx = folder / "model.onnx"
     if not onnx.exists():
         backend = load_torch_backend(folder / "model.safetensors", "cpu")
         export_onnx(backend, onnx, list(held_out_crops(folder / "config.yaml", 4)))
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    note = folder / "benchmark.json"
-    return {
-        "values": chosen(evaluation.values, VALUES),
-        "parameters": facts["parameters"],
-        "megabytes": round(onnx.stat().st_size / 1e6, 2),
-        "epochs": facts["times"].get("epochs"),
-        "images_per_second": facts["times"].get("images per second"),
-        "cpu_seconds": json.loads(note.read_text(encoding="utf-8"))["cpu_seconds"] if note.is_file() else None,
-        "input_size": list(manifest.input_size),
-    }
+    return {**runs.figures(folder, test), "megabytes": round(onnx.stat().st_size / 1e6, 2)}
 
 
 def milliseconds(files: dict[str, Path], threads: int) -> dict[str, list[float]]:

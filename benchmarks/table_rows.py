@@ -303,6 +303,7 @@ def race(results: Sequence[Result]) -> str:
 
 GATHERED: dict[str, Callable[[Sequence[Result]], str]] = {"detection": detection, "race": race}
 TABLES: dict[str, Callable[[Result], str]] = {
+    "ablation": titled(detector_rows.ablation),
     "classification": classification,
     "decoders": decoders,
     "evaluate_speed": evaluate_speed,

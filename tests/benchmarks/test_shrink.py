@@ -10,7 +10,8 @@ import yaml
 pytest.importorskip("torch")
 
 from detector_rows import shrink
-from shrink import commands, folder_of
+from runs import folder_of
+from shrink import commands
 
 from dekey.cli import command_parser
 
@@ -25,7 +26,7 @@ def arguments(tmp_path: Path) -> argparse.Namespace:
 
 def test_every_row_is_a_command_that_dekey_understands_with_the_same_minutes(arguments: argparse.Namespace) -> None:
     rows = commands(arguments)
-    assert len({folder_of(arguments, name) for name in rows}) == len(rows) == 5
+    assert len({folder_of(arguments.keep, name, 2.0, 1) for name in rows}) == len(rows) == 5
     for words in rows.values():
         parsed = command_parser(words[0]).parse_args(words[1:])
         assert (parsed.budget, parsed.seed) == ("120s", 1)
