@@ -162,3 +162,6 @@ def test_the_exported_graph_answers_alike(size: tuple[int, int], batch: Batch, t
 def test_an_input_that_does_not_fit_is_told() -> None:
     with pytest.raises(DekeyError, match="use 64"):
         model_of((70, 96))
+    # It answers as a share of its own size: other sizes would teach it something else.
+    with pytest.raises(DekeyError, match=r"found images of \(64, 64\) px"):
+        model_of((64, 96)).check_input_size((64, 64))

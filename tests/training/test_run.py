@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 import dekey
 from dekey.config import Config, read_config
 from dekey.errors import DekeyError
 from dekey.models.backbone import is_learned_scale
+from dekey.models.base import Batch
 from dekey.models.checkpoint import load_model
 from dekey.training import train
+from dekey.training.module import TrainingModule
 
 
 def config_of(path: Path, kind: str = "auto", **data: Any) -> Config:
@@ -61,6 +65,29 @@ def test_a_network_without_learned_scales_is_found_again(shapes_file: Path, tmp_
     assert manifest.architecture["learned_scales"] is False
     assert not any(map(is_learned_scale, network.modules()))
     train(config.model_copy(update={"model": model}), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(("kind", "share"), [("center", 0.5), ("heatmap", 0.5), ("center", 0.0)])
+def test_a_run_begins_with_small_pictures(
+    kind: str, share: float, shapes_file: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, int]] = []
+    step = TrainingModule.training_step
+
+    def noted(self: TrainingModule, batch: Batch, batch_idx: int) -> Tensor:
+        sizes.append(batch.input_size)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(TrainingModule, "training_step", noted)
+    values = config_of(shapes_file if kind == "center" else small_data, kind).model_dump(mode="json")
+    values["model"]["input_size"] = [96, 96]
+    values["run"]["epochs"] = 2
+    train(read_config(values, overrides=[f"augment.small={share}"]), tmp_path / "run")
+    first = math.ceil(share * len(sizes))
+    assert len(sizes) > 3
+    assert sizes == [(64, 64)] * first + [(96, 96)] * (len(sizes) - first)
+    assert dekey.load(tmp_path / "run").manifest.input_size == (96, 96)
+    assert all(np.isfinite(float(row["loss"])) for row in log_of(tmp_path / "run"))
 
 
 def test_nothing_to_find_is_told(shapes_file: Path, tmp_path: Path) -> None:

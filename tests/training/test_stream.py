@@ -108,3 +108,20 @@ def test_flips_stop_where_the_run_settles() -> None:
     assert all((one > 0).all() for one in determinants[3:])
     plain = BatchStream(crops, Augment(), 4, 0).batch(4)
     torch.testing.assert_close(stream.batch(4).keypoints, plain.keypoints)
+
+
+def test_the_first_pictures_are_small_and_their_objects_with_them() -> None:
+    dataset = embedded.load("test").subset(np.arange(8))
+    large = BatchStream(CropSet(dataset, "box", (96, 128)), AUGMENT, 4, 0)
+    small = BatchStream(CropSet(dataset, "box", (96, 128)), AUGMENT, 4, 0, small=(64, 96), small_at=lambda step: step < 2)
+    assert [small.batch(step).input_size for step in range(4)] == [(64, 96), (64, 96), (96, 128), (96, 128)]
+    here, there = small.batch(1), large.batch(1)
+    torch.testing.assert_close(here.keypoints, there.keypoints * torch.tensor([96 / 128, 64 / 96]), equal_nan=True)
+    torch.testing.assert_close(here.boxes, there.boxes * torch.tensor([96 / 128, 64 / 96]).repeat(2), equal_nan=True)
+    ends = here.image_to_input.new_tensor([[96 / 128], [64 / 96]])
+    torch.testing.assert_close(here.image_to_input, there.image_to_input * ends)
+    # Each pixel is the mean of the area that it covers: nothing is shifted by half a pixel.
+    finer = torch.nn.functional.interpolate(there.images.float(), (192, 384), mode="nearest")
+    means = torch.nn.functional.avg_pool2d(finer, (3, 4))
+    assert (here.images.float() - means).abs().max() <= 1
+    assert torch.equal(small.batch(3).images, large.batch(3).images)

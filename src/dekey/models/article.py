@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import torch
 from torch import Tensor, nn
 
+from dekey.errors import DekeyError
 from dekey.models.backbone import Backbone, build_backbone
 from dekey.models.decoder import DeconvDecoder, build_decoder
 from dekey.models.losses import masked_mean
@@ -71,6 +72,11 @@ class ArticleModel(nn.Module):
         self.register_buffer("extent", torch.tensor([float(width), float(height)]), persistent=False)
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("columns", columns, persistent=False)
+
+    def check_input_size(self, input_size: tuple[int, int]) -> None:
+        """Raise DekeyError where the network cannot learn from images of (H, W) px: it answers as a share of its own size."""
+        if input_size != self.input_size:
+            raise DekeyError(f"found images of {input_size} px (height, width), expected {self.input_size}; resize them")
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Give box and keypoints as shares of the input.

@@ -36,6 +36,11 @@ class Batch:
     def __len__(self) -> int:
         return self.images.shape[0]
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) px of the images."""
+        return self.images.shape[2], self.images.shape[3]
+
     def __getitem__(self, index: slice) -> Batch:
         """Give some of the images as a batch."""
         return Batch(**{item.name: getattr(self, item.name)[index] for item in fields(self)})
@@ -55,6 +60,10 @@ class KeypointModel(Protocol):
 
     kind: str
     input_size: tuple[int, int]
+
+    def check_input_size(self, input_size: tuple[int, int]) -> None:
+        """Raise DekeyError where the network cannot learn from images of (H, W) px."""
+        ...
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Give the raw maps of images (B, 3, H, W) uint8."""

@@ -59,16 +59,10 @@ class CenterDetector(nn.Module):
         visibility_weight: float = 0.3,
     ) -> None:
         super().__init__()
-        backbone.check_input_size(input_size)
-        cells = (input_size[0] // codec.stride) * (input_size[1] // codec.stride)
-        if codec.objects > cells or min(input_size) // codec.stride < 2 * codec.step + 1:
-            raise DekeyError(
-                f"maps of {cells} cells are too small for {codec.objects} objects with Gaussians of sigma {codec.sigma:g}; use "
-                "a larger model.input_size, fewer model.objects or one more deconvolution"
-            )
         self.backbone = backbone
         self.decoder = decoder
         self.codec = codec
+        self.check_input_size(input_size)
         self.input_size = input_size
         self.typical_cells = max(typical_size / codec.stride, 1.0)
         self.peak_weight = peak_weight
@@ -86,6 +80,17 @@ class CenterDetector(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(backbone.std).view(1, 3, 1, 1))
         # Divides the visibility logits; fitted on held-out images when training is over.
         self.register_buffer("temperature", torch.ones(()))
+
+    def check_input_size(self, input_size: tuple[int, int]) -> None:
+        """Raise DekeyError where the network cannot learn from images of (H, W) px."""
+        self.backbone.check_input_size(input_size)
+        codec = self.codec
+        cells = (input_size[0] // codec.stride) * (input_size[1] // codec.stride)
+        if codec.objects > cells or min(input_size) // codec.stride < 2 * codec.step + 1:
+            raise DekeyError(
+                f"maps of {cells} cells are too small for {codec.objects} objects with Gaussians of sigma {codec.sigma:g}; use "
+                "a larger model.input_size, fewer model.objects or one more deconvolution"
+            )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Give the raw maps.
@@ -116,7 +121,7 @@ class CenterDetector(nn.Module):
     def loss(self, batch: Batch, maps: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Give the terms whose sum is trained; each is a mean over the objects or keypoints that it concerns."""
         maps = self(batch.images) if maps is None else maps
-        targets = self.codec.encode(batch.boxes, batch.labels, batch.keypoints, batch.visibility, batch.valid, self.input_size)
+        targets = self.codec.encode(batch.boxes, batch.labels, batch.keypoints, batch.visibility, batch.valid, batch.input_size)
         area = 2 * math.pi * self.codec.sigma**2
         masks = {"corner": targets["center_mask"].expand_as(targets["corner_heatmap"]), "keypoint": targets["keypoint_mask"]}
         terms = {"center": center_focal(maps["center_heatmap"], targets["center_heatmap"], targets["center_mask"])}

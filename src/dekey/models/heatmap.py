@@ -49,23 +49,27 @@ class HeatmapModel(nn.Module):
         visibility_weight: float = 0.05,
     ) -> None:
         super().__init__()
-        backbone.check_input_size(input_size)
-        cells, needed = min(input_size) // codec.stride, 2 * codec.radius + 1
-        if cells < needed:
-            raise DekeyError(
-                f"a heatmap of {cells} cells is too small for Gaussians of sigma {codec.sigma:g}, which need {needed}; use a "
-                "larger input, more deconvolutions or a smaller sigma"
-            )
         self.backbone = backbone
         self.decoder = decoder
         self.heatmap_head = Head(decoder.channels, keypoint_count)
         self.visibility_head = nn.Linear(backbone.channels[-1], keypoint_count)
         self.codec = codec
+        self.check_input_size(input_size)
         self.input_size = input_size
         self.peak_weight = peak_weight
         self.visibility_weight = visibility_weight
         self.register_buffer("mean", 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(backbone.std).view(1, 3, 1, 1))
+
+    def check_input_size(self, input_size: tuple[int, int]) -> None:
+        """Raise DekeyError where the network cannot learn from images of (H, W) px."""
+        self.backbone.check_input_size(input_size)
+        cells, needed = min(input_size) // self.codec.stride, 2 * self.codec.radius + 1
+        if cells < needed:
+            raise DekeyError(
+                f"a heatmap of {cells} cells is too small for Gaussians of sigma {self.codec.sigma:g}, which need {needed}; "
+                "use a larger input, more deconvolutions or a smaller sigma"
+            )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Give the raw maps.
@@ -87,7 +91,7 @@ class HeatmapModel(nn.Module):
         maps = self(batch.images) if maps is None else maps
         keypoints, visibility = batch.keypoints[:, 0], batch.visibility[:, 0]
         labelled = (visibility > 0).float()
-        target = self.codec.encode(keypoints, self.input_size)["keypoint_heatmap"]
+        target = self.codec.encode(keypoints, batch.input_size)["keypoint_heatmap"]
         cells = 2 * math.pi * self.codec.sigma**2
         terms = {"heatmap": heatmap_mse(maps["keypoint_heatmap"], target, labelled, cells, self.peak_weight)}
         if self.visibility_weight:

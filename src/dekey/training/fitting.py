@@ -18,6 +18,8 @@ LARGEST_SCENE = {"cpu": 416, "cuda": 832}
 OBJECT_SPAN = 48
 # Every stride of the usual backbones divides it.
 INPUT_MULTIPLE = 32
+# How long and wide the first pictures of a run are beside the later ones: a step on them takes half as long.
+SMALL = 0.7
 # How much larger a second look shows a typical object than the whole picture; training goes up to `scenes.CLOSEST` times.
 SECOND_LOOK = 2.5
 LARGEST_SECOND_LOOK = 0.8
@@ -55,6 +57,16 @@ def scene_size(dataset: Dataset, largest: int, scale: float = 1.0) -> tuple[int,
     aspect = 0.0 if np.quantile(aspects, 0.1) < 0 < np.quantile(aspects, 0.9) else float(np.median(aspects))
     height, width = longest * np.exp(min(aspect, 0.0)), longest * np.exp(min(-aspect, 0.0))
     return tuple(max(round(length / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in (height, width))
+
+
+def small_size(input_size: tuple[int, int]) -> tuple[int, int]:
+    """Choose the size (H, W) px of the first pictures of a run.
+
+    >>> small_size((192, 320)), small_size((96, 96))
+    ((128, 224), (64, 64))
+    """
+    height, width = (max(round(SMALL * length / INPUT_MULTIPLE), 2) * INPUT_MULTIPLE for length in input_size)
+    return height, width
 
 
 def fitting_rotation(spread: float) -> float:

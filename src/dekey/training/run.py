@@ -25,6 +25,7 @@ from dekey.models.checkpoint import TorchBackend, load_model, save_model
 from dekey.runtime import Manifest, Predictor
 from dekey.training import hardware
 from dekey.training.description import describe, manifest_of
+from dekey.training.fitting import small_size
 from dekey.training.module import Progress, Rounds, Row, TrainingModule
 from dekey.training.prepare import Material, Say, workers
 from dekey.training.results import RunResult, measure_and_report
@@ -99,6 +100,8 @@ class Run:
         schedule = self._schedule(stream)
         stream.settled = material.augment.settled(has_boxes=material.kind == "center")
         stream.settles_at = lambda step: schedule.progress(step) >= 1 - config.augment.settle
+        stream.small = self._small_size(model, begins=start is None)
+        stream.small_at = lambda step: schedule.progress(step) < float(config.augment.small)
         self.module = TrainingModule(
             model,
             Rounds(stream, schedule),
@@ -121,6 +124,17 @@ class Run:
 
     def _for_training(self) -> dict[str, float]:
         return {} if self.material.kind == "article" else {"peak_weight": float(self.config.model.peak_weight)}
+
+    def _small_size(self, model: nn.Module, begins: bool) -> tuple[int, int] | None:
+        """Give the size of the first pictures; None where the network knows pictures, has a teacher, or needs them large."""
+        size = small_size(self.material.input_size)
+        if not begins or self.teacher is not None or size == self.material.input_size:
+            return None
+        try:
+            model.check_input_size(size)  # type: ignore[operator]
+        except DekeyError:
+            return None
+        return size
 
     def _schedule(self, stream: BatchStream) -> Schedule:
         run = self.config.run

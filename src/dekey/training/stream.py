@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dekey.data import Instances
+from dekey.data import Instances, geometry
+from dekey.data.geometry import Affine
 from dekey.models.base import Batch
 from dekey.training.augment import Augment
 from dekey.training.views import Views
@@ -32,6 +34,8 @@ class BatchStream:
         augment: how to bend it.
         settled: how to bend it where the run settles; as everywhere where None.
         settles_at: tells for a step whether it is there.
+        small: (H, W) px of the images where the run begins; as everywhere where None.
+        small_at: tells for a step whether it is there.
         batch_size: B.
         seed: decides order and augmentation.
         workers: threads that prepare batches ahead.
@@ -45,6 +49,8 @@ class BatchStream:
     workers: int = 1
     settled: Augment | None = None
     settles_at: Callable[[int], bool] = field(default=lambda step: False)
+    small: tuple[int, int] | None = None
+    small_at: Callable[[int], bool] = field(default=lambda step: False)
     waited: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -68,14 +74,14 @@ class BatchStream:
 
     def batch(self, step: int) -> Batch:
         """Make the batch of a step."""
-        height, width = self.views.input_size
+        size = self.small if self.small is not None and self.small_at(step) else self.views.input_size
         chosen = self.indices(step)
         augment = self.settled if self.settled is not None and self.settles_at(step) else self.augment
-        images = np.empty((len(chosen), height, width, 3), dtype=np.uint8)
+        images = np.empty((len(chosen), *size, 3), dtype=np.uint8)
         instances, affines, names = [], [], []
         for row, (number, index) in enumerate(chosen):
             rng = np.random.default_rng((self.seed, number, index))
-            images[row], instance, affine = self.views.draw(index, augment, rng)
+            images[row], instance, affine = fitted(*self.views.draw(index, augment, rng), size)
             instances.append(instance)
             affines.append(affine)
             names.append(self.views.dataset[int(self.views.images[index])].name)
@@ -98,6 +104,17 @@ class BatchStream:
             finally:
                 for future in ahead:
                     future.cancel()
+
+
+def fitted(
+    picture: NDArray[np.uint8], instances: Instances, image_to_input: Affine, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], Instances, Affine]:
+    """Give a view with (H, W) px, each the mean of the area that it covers; one that has them is given as it is."""
+    if picture.shape[:2] == size:
+        return picture, instances, image_to_input
+    to_size = geometry.scale(size[1] / picture.shape[1], size[0] / picture.shape[0])
+    smaller: NDArray[np.uint8] = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return smaller, instances.mapped(to_size), geometry.compose(image_to_input, to_size)
 
 
 def collate(
