@@ -175,7 +175,7 @@ def throughput(result: Result) -> str:
         ]
         for row, median in zip(result["rows"], medians, strict=True)
     ]
-    title = f"{result['data']}, input {result['input_size']} px, batch {result['batch_size']}:"
+    title = f"{result['data']}, {result['network']}, input {result['input_size']} px, batch {result['batch_size']}:"
     return f"{title}\n\n{markdown(['training loop', 'images/s', 'ratio', 'waiting for data', 'rounds'], rows)}"
 
 

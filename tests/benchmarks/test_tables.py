@@ -101,7 +101,7 @@ def test_the_ratio_of_throughput_is_that_of_medians_to_the_first_loop():
         {"loop": "plain", "images_per_second": [10.0, 12.0, 11.0], "waiting": [0.2, 0.2, 0.2]},
         {"loop": "dekey", "images_per_second": [22.0, 33.0, 44.0], "waiting": [0.01, 0.02, 0.03]},
     ]
-    result = {"benchmark": "throughput", "data": "faces", "input_size": 128, "batch_size": 32, "rows": rows} | FACTS
+    result = {"benchmark": "throughput", "data": "faces", "network": "resnet18", "input_size": 128, "batch_size": 32, "rows": rows} | FACTS
     text = tables.table("throughput", [result])
     assert "| plain | 11.0 (10.0 to 12.0) | 1.00× | 20.0 % | 3 |" in text
     assert "| dekey | 33.0 (22.0 to 44.0) | 3.00× | 2.0 % | 3 |" in text

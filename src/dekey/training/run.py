@@ -101,6 +101,9 @@ class Run:
         stream.settled = material.augment.settled(has_boxes=material.kind == "center")
         stream.settles_at = lambda step: schedule.progress(step) >= 1 - config.augment.settle
         stream.small = self._small_size(model, begins=start is None)
+        if stream.small is not None and config.augment.small:
+            height, width = stream.small
+            say(f"the first {float(config.augment.small):.0%} of the run shows pictures at {width}x{height} px")
         stream.small_at = lambda step: schedule.progress(step) < float(config.augment.small)
         self.module = TrainingModule(
             model,
