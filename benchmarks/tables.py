@@ -72,21 +72,24 @@ def table(name: str, results: Sequence[Result]) -> str:
 
 
 def footer(results: Sequence[Result]) -> str:
-    """Say on what machine, with what versions, at which commit and when; a sentence for each that differs."""
+    """Say on what machine, with what versions, at which commits and when; a sentence for each machine and its versions."""
+    measured: dict[str, dict[str, None]] = {}
     dates: dict[str, list[str]] = {}
     for result in results:
         machine, versions, commit = result["machine"], result["versions"], result["commit"]
         flags = f" ({', '.join(machine['flags'])})" if machine["flags"] else ""
         memory = f", {machine['memory_gib']:g} GiB" if machine["memory_gib"] else ""
         named = [f"{label} {versions[key]}" for key, label in (("python", "Python"), ("torch", "torch")) if key in versions]
+        cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+        text = f"{machine['cpu']}{flags}, {cores}{memory}; {', '.join(named)}"
         state = commit["id"][:9] if commit["id"] else "unknown"
-        changed = " with uncommitted changes" if commit["dirty"] else ""
-        text = f"{machine['cpu']}{flags}, {machine['cores']} cores{memory}; {', '.join(named)}; commit {state}{changed}"
+        measured.setdefault(text, {})[state + (" with uncommitted changes" if commit["dirty"] else "")] = None
         dates.setdefault(text, []).append(result["date"][:10])
     sentences = []
-    for text, days in dates.items():
-        first, last = min(days), max(days)
-        sentences.append(f"Measured on {text}; {first if first == last else f'{first} to {last}'}.")
+    for text, commits in measured.items():
+        first, last = min(dates[text]), max(dates[text])
+        at = f"commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}"
+        sentences.append(f"Measured on {text}; {at}; {first if first == last else f'{first} to {last}'}.")
     return "\n".join(sentences)
 
 

@@ -94,6 +94,11 @@ def test_runs_on_two_machines_are_never_averaged():
     assert "CPU" in text
     assert r"A\|B" in text
     assert text.count("Measured on") == 2
+    # Of one machine a sentence names all commits.
+    later = _accuracy("two", 0, 0.02) | {"commit": {"id": "fedcba9876543210", "dirty": True}, "date": "2026-03-04T00:00:00"}
+    text = tables.table("accuracy-faces", [_accuracy("one", 0, 0.03), later])
+    assert text.count("Measured on") == 1
+    assert "commits 012345678, fedcba987 with uncommitted changes; 2026-01-02 to 2026-03-04." in text
 
 
 def test_the_ratio_of_throughput_is_that_of_medians_to_the_first_loop():
@@ -101,7 +106,8 @@ def test_the_ratio_of_throughput_is_that_of_medians_to_the_first_loop():
         {"loop": "plain", "images_per_second": [10.0, 12.0, 11.0], "waiting": [0.2, 0.2, 0.2]},
         {"loop": "dekey", "images_per_second": [22.0, 33.0, 44.0], "waiting": [0.01, 0.02, 0.03]},
     ]
-    result = {"benchmark": "throughput", "data": "faces", "network": "resnet18", "input_size": 128, "batch_size": 32, "rows": rows} | FACTS
+    network = {"network": "resnet18", "input_size": 128, "batch_size": 32}
+    result = {"benchmark": "throughput", "data": "faces", "rows": rows} | network | FACTS
     text = tables.table("throughput", [result])
     assert "| plain | 11.0 (10.0 to 12.0) | 1.00× | 20.0 % | 3 |" in text
     assert "| dekey | 33.0 (22.0 to 44.0) | 3.00× | 2.0 % | 3 |" in text

@@ -10,7 +10,7 @@ import pytest
 
 import dekey
 from dekey.cli import main
-from dekey.cli.predict import image_files
+from dekey.cli.pictures import image_files
 from dekey.data.images import read_image
 from dekey.formats.coco_results import read_results
 
@@ -199,3 +199,31 @@ def test_several_at_once_where_there_is_no_such_mode(
 ) -> None:
     assert main(["predict", str(small_run), str(small_data.parent / "images"), "--throughput", *words]) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", [[], ["--throughput"]])
+def test_a_picture_that_cannot_be_read_ends_the_run_or_is_left_out(
+    mode: list[str], small_onnx: Path, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    whole = sorted((small_data.parent / "images").iterdir())[:3]
+    for file in whole:
+        shutil.copy(file, folder)
+    (folder / "0.jpg").write_bytes(b"no picture")
+    (folder / "z.png").write_bytes(whole[0].read_bytes()[:200])
+    words = ["predict", str(small_onnx), str(folder), *mode, "--out", str(tmp_path / "found.json")]
+    assert main(words) == 2
+    assert "0.jpg cannot be opened" in (said := capsys.readouterr().err)
+    assert "or go on without it with --skip-broken" in said
+    assert not (tmp_path / "found.json").exists()
+    assert main([*words, "--skip-broken", "--draw", str(tmp_path / "drawn")]) == 0
+    said = capsys.readouterr().err
+    assert [said.count(f"left out: image {folder / name}") for name in ("0.jpg", "z.png")] == [1, 1]
+    records = json.loads((tmp_path / "found.json").read_text())
+    assert {record["file_name"] for record in records} == {file.name for file in whole}
+    assert len(list((tmp_path / "drawn").iterdir())) == 3
+    for file in whole:
+        (folder / file.name).unlink()
+    assert main([*words, "--skip-broken"]) == 2
+    assert "none of the 2 images can be read" in capsys.readouterr().err

@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 @contextmanager
 def pictures_of(arguments: argparse.Namespace) -> Iterator[list[Path]]:
     """Give the pictures asked for, or the embedded one of a usual size, which is gone afterwards."""
-    from dekey.cli.predict import image_files
+    from dekey.cli.pictures import image_files
 
     given = arguments.image or arguments.images
     if given is not None:

@@ -141,7 +141,7 @@ def _run_data(run: Path, exact: bool) -> tuple[Config, Material]:
 def _pictures(run_data: tuple[Config, Material] | None, images: str | None) -> list[NDArray[np.uint8]]:
     """Give real pictures: those of a folder, or the crops of the run's own held-out images."""
     if images is not None:
-        from dekey.cli.predict import image_files
+        from dekey.cli.pictures import image_files
         from dekey.data.images import read_image
 
         return [read_image(file) for file in image_files([images])[:PICTURES]]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import glob
-import itertools
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from dekey.cli.console import Progress, message
+from dekey.cli.pictures import distinct_names, drawing_folder, drawn_names, image_files
 from dekey.errors import DekeyError
 from dekey.files import replacing
 
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
     from dekey.data.images import ReducedImage
     from dekey.runtime import Predictor
     from dekey.runtime.backends import Mode
+
+T = TypeVar("T")
 
 HELP = "Find the keypoints of images, folders and patterns; JSON in the form of COCO results, pictures with --draw."
 OVERLAP = 0.2
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--throughput", action="store_true", help="several images at once, a core each: sooner through a folder"
     )
+    parser.add_argument("--skip-broken", action="store_true", help="go on without pictures that cannot be read, and name them")
     parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="images at once (default: 16)")
 
 
@@ -76,9 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
     if boxes is None and predictor.manifest.region == "box":
         message("this model was trained on crops around boxes; without --boxes each whole image is taken for one crop")
     records: list[dict[str, Any]] = []
+    broken: dict[Path, str] | None = {} if arguments.skip_broken else None
     with Progress("predicting", total=len(files), unit="images") as progress:
         whole = drawings is not None
-        for chosen, images, found in _predicted(predictor, files, boxes, rows, whole=whole, callers=callers):
+        answered = _predicted(predictor, files, boxes, rows, whole=whole, callers=callers, broken=broken)
+        for count, chosen, images, found in answered:
             for file, one in zip(chosen, found, strict=True):
                 entry = None if boxes is None else boxes.subset([rows[file]])
                 records.extend(_records(one, names[file], entry, predictor.schema))
@@ -86,7 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
                 for file, image, instances in zip(chosen, images, found, strict=True):
                     assert image is not None
                     _draw(drawings / pictures[file], image, instances, predictor)
-            progress.advance(len(chosen))
+            progress.advance(count)
+    for _, problem in sorted((broken or {}).items()):
+        message(f"left out: {problem}")
+    if broken and len(broken) == len(files):
+        raise DekeyError(f"none of the {len(files)} images can be read; look at what was said of each")
     write_output(json.dumps(records, indent=1), arguments.out)
     return 0
 
@@ -153,34 +160,6 @@ def parse_scales(texts: Sequence[str]) -> list[float]:
         raise DekeyError(f"found --scales {' '.join(texts)}, expected numbers with commas between, such as 1,2") from error
 
 
-def image_files(paths: Sequence[str]) -> list[Path]:
-    """List the images that files, folders (not deeper) and patterns name, each once.
-
-    Raises:
-        DekeyError: if a path names nothing, or a folder holds no image.
-    """
-    from dekey.data.images import IMAGE_SUFFIXES
-
-    files: list[Path] = []
-    for text in paths:
-        path = Path(text)
-        if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-            if not inside:
-                known = ", ".join(sorted(IMAGE_SUFFIXES))
-                raise DekeyError(f"folder {text} holds no image, expected files ending in {known}; name another folder")
-            files.extend(inside)
-        elif path.is_file():
-            files.append(path)
-        else:
-            matched = sorted(Path(name) for name in glob.glob(text))  # noqa: PTH207 - patterns may be absolute
-            matched = [file for file in matched if file.is_file()]
-            if not matched:
-                raise DekeyError(f"{text} is no file, no folder and no pattern that matches files; mend the path")
-            files.extend(matched)
-    return list(dict.fromkeys(files))
-
-
 def _predicted(
     predictor: Predictor,
     files: Sequence[Path],
@@ -189,8 +168,9 @@ def _predicted(
     *,
     whole: bool,
     callers: int | None,
-) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8] | None], list[Instances]]]:
-    """Give the answers some files at a time, so that memory does not grow with their number.
+    broken: dict[Path, str] | None,
+) -> Iterator[tuple[int, Sequence[Path], list[NDArray[np.uint8] | None], list[Instances]]]:
+    """Give the answers some files at a time, so that memory does not grow with their number; and how many files that were.
 
     Args:
         predictor: what finds them.
@@ -199,6 +179,7 @@ def _predicted(
         rows: of the files in `boxes`.
         whole: the pictures are wanted too.
         callers: threads that each predict a picture from file to answer; None where batches go through the network.
+        broken: takes what is wrong with each picture that cannot be read, which is then left out; None ends at the first.
     """
     from dekey.data.images import read_image
     from dekey.runtime.ahead import read_ahead
@@ -210,13 +191,17 @@ def _predicted(
         instances = boxes[rows[file]].instances
         return instances[~instances.crowd]
 
-    def read(file: Path) -> tuple[ReducedImage, NDArray[np.uint8] | None]:
+    def read(file: Path) -> tuple[ReducedImage, NDArray[np.uint8] | None] | None:
         known = truth(file)
-        image = predictor.read(file, None if known is None else known.boxes)
-        if not whole:
-            return image, None
-        # The answer is that of the reduced picture, drawn or not.
-        return image, image.pixels if image.pixels.shape[:2] == image.size else read_image(file)
+        try:
+            image = predictor.read(file, None if known is None else known.boxes)
+            # The answer is that of the reduced picture, drawn or not.
+            return image, (image.pixels if image.pixels.shape[:2] == image.size else read_image(file)) if whole else None
+        except DekeyError as error:
+            if broken is None:
+                raise DekeyError(f"{error}, or go on without it with --skip-broken") from error
+            broken[file] = str(error)
+            return None
 
     def answers(images: Sequence[ReducedImage], chosen: Sequence[Path]) -> list[Instances]:
         truths = [truth(file) for file in chosen]
@@ -228,17 +213,25 @@ def _predicted(
             for one, known in zip(found, truths, strict=True)
         ]
 
-    def predict(file: Path) -> tuple[Instances, NDArray[np.uint8] | None]:
-        image, picture = read(file)
-        return answers([image], [file])[0], picture
+    def predict(file: Path) -> tuple[Instances, NDArray[np.uint8] | None] | None:
+        pair = read(file)
+        return None if pair is None else (answers([pair[0]], [file])[0], pair[1])
 
     if callers is None:
-        for chosen, pairs in read_ahead(files, predictor.batch_size, read):
-            yield chosen, [picture for _, picture in pairs], answers([image for image, _ in pairs], chosen)
+        for part, pairs in read_ahead(files, predictor.batch_size, read):
+            chosen, known = _whole(part, pairs)
+            yield len(part), chosen, [picture for _, picture in known], answers([image for image, _ in known], chosen)
         return
     # So many at a time that no caller waits for another.
-    for chosen, done in read_ahead(files, max(predictor.batch_size, 4 * callers), predict, callers):
-        yield chosen, [picture for _, picture in done], [found for found, _ in done]
+    for part, done in read_ahead(files, max(predictor.batch_size, 4 * callers), predict, callers):
+        chosen, answered = _whole(part, done)
+        yield len(part), chosen, [picture for _, picture in answered], [found for found, _ in answered]
+
+
+def _whole(files: Sequence[Path], results: Sequence[T | None]) -> tuple[list[Path], list[T]]:
+    """Leave out files without a result."""
+    pairs = [(file, result) for file, result in zip(files, results, strict=True) if result is not None]
+    return [file for file, _ in pairs], [result for _, result in pairs]
 
 
 def _records(found: Instances, name: str, image: Dataset | None, schema: Schema) -> Iterator[dict[str, Any]]:
@@ -277,44 +270,6 @@ def _box_rows(files: Sequence[Path], boxes: Dataset) -> dict[Path, int]:
             )
         rows[file] = row
     return rows
-
-
-def distinct_names(files: Sequence[Path]) -> dict[Path, str]:
-    """Give each file its name, or its whole path as it was given where two share a name."""
-    shared = Counter(file.name for file in files)
-    return {file: file.name if shared[file.name] == 1 else file.as_posix() for file in files}
-
-
-def drawn_names(names: dict[Path, str]) -> dict[Path, str]:
-    """Give each file the name of its drawing, a JPEG; no two share one, whatever case the file system minds.
-
-    >>> list(drawn_names({Path("a.png"): "a.png", Path("a.jpg"): "a.jpg", Path("x/b.png"): "x/b.png"}).values())
-    ['a.jpg', 'a.jpg.jpg', 'x_b.jpg']
-    """
-    drawn: dict[Path, str] = {}
-    taken: set[str] = set()
-    for file, name in names.items():
-        flat = name.replace("/", "_").replace("\\", "_")
-        numbered = (f"{flat}-{number}.jpg" for number in itertools.count(2))
-        drawn[file] = next(
-            one for one in itertools.chain([f"{Path(flat).stem}.jpg", f"{flat}.jpg"], numbered) if one.casefold() not in taken
-        )
-        taken.add(drawn[file].casefold())
-    return drawn
-
-
-def drawing_folder(folder: Path, files: Sequence[Path]) -> Path:
-    """Make the folder for the drawn pictures.
-
-    Raises:
-        DekeyError: if it is a file, or one of the pictures lies in it and could be overwritten.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise DekeyError(f"--draw {folder} is a file, expected a folder for the pictures")
-    if any(file.resolve().parent == folder.resolve() for file in files):
-        raise DekeyError(f"--draw {folder} holds the pictures themselves, which would be overwritten; name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _draw(path: Path, image: NDArray[np.uint8], instances: Instances, predictor: Predictor) -> None:
