@@ -127,8 +127,8 @@ class AugmentConfig(_Section):
             picture contradicts them, and only pictures as they are teach where the labels really lie. A detector of objects
             that lie in all directions sees quarter turns there instead of full ones, because only they leave boxes exact.
         small: share of the run, at its beginning, whose pictures are 0.7 times as long and wide, so that a step takes half as
-            long; auto is half for a center model and 0 for the others, whose inputs are small as they are. It is 0 with a
-            teacher and from the weights of a trained model.
+            long. It gains in runs of few passes over the data and loses in long ones. Without effect for an article model,
+            whose input has one size, with a teacher, and from the weights of a trained model.
         zoom: chance that a scene is shown close to one of its objects, up to three times as large; above 0 the model also takes
             a second look at each object that it found.
     """
@@ -138,7 +138,7 @@ class AugmentConfig(_Section):
     shift: float = Field(default=0.08, ge=0, le=0.5)
     flip: float = Field(default=0.5, ge=0, le=1)
     settle: float = Field(default=0.35, ge=0, le=1)
-    small: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    small: float = Field(default=0.0, ge=0, le=1)
     colour: float = Field(default=0.4, ge=0, le=1)
     blur: float = Field(default=0.1, ge=0, le=1)
     erase: float = Field(default=0.3, ge=0, le=1)

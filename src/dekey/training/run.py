@@ -103,8 +103,9 @@ class Run:
         stream.small = self._small_size(model, begins=start is None)
         if stream.small is not None and config.augment.small:
             height, width = stream.small
-            say(f"the first {float(config.augment.small):.0%} of the run shows pictures at {width}x{height} px")
-        stream.small_at = lambda step: schedule.progress(step) < float(config.augment.small)
+            share = f"the first {config.augment.small:.0%} of the run"
+            say(f"{share} shows pictures at {width}x{height} px; figures on held-out images mean little until then")
+        stream.small_at = lambda step: schedule.progress(step) < config.augment.small
         self.module = TrainingModule(
             model,
             Rounds(stream, schedule),
