@@ -19,7 +19,7 @@ import runs
 PLAIN_PICTURES = ("rotate", "scale", "shift", "flip", "settle", "colour", "blur", "erase", "cover")
 VARIANTS: dict[str, list[str]] = {
     "as it is": [],
-    "small pictures first": ["augment.small=0.5"],
+    "pictures of one size": ["augment.small=0"],
     "half the learning rate": ["optim.lr=0.001"],
     "twice the learning rate": ["optim.lr=0.004"],
     "no warm-up": ["optim.warmup=0"],

@@ -67,9 +67,11 @@ def test_a_network_without_learned_scales_is_found_again(shapes_file: Path, tmp_
     train(config.model_copy(update={"model": model}), tmp_path / "run", resume=True)
 
 
-@pytest.mark.parametrize(("kind", "share"), [("center", 0.5), ("heatmap", 0.5), ("center", 0.0)])
+@pytest.mark.parametrize(
+    ("kind", "small", "passes"), [("center", "auto", 2.0), ("center", 1, 1.0), ("center", 0, 0.0), ("heatmap", 9, 2.0)]
+)
 def test_a_run_begins_with_small_pictures(
-    kind: str, share: float, shapes_file: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, small: Any, passes: float, shapes_file: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[tuple[int, int]] = []
     step = TrainingModule.training_step
@@ -81,9 +83,9 @@ def test_a_run_begins_with_small_pictures(
     monkeypatch.setattr(TrainingModule, "training_step", noted)
     values = config_of(shapes_file if kind == "center" else small_data, kind).model_dump(mode="json")
     values["model"]["input_size"] = [96, 96]
-    values["run"]["epochs"] = 2
-    train(read_config(values, overrides=[f"augment.small={share}"]), tmp_path / "run")
-    first = math.ceil(share * len(sizes))
+    values["run"]["epochs"] = 4
+    train(read_config(values, overrides=[f"augment.small={small}"]), tmp_path / "run")
+    first = math.ceil(passes / 4 * len(sizes))
     assert len(sizes) > 3
     assert sizes == [(64, 64)] * first + [(96, 96)] * (len(sizes) - first)
     assert dekey.load(tmp_path / "run").manifest.input_size == (96, 96)

@@ -126,9 +126,10 @@ class AugmentConfig(_Section):
         settle: share of the run, at its end, without flips. Labels are often systematically a little to one side; a flipped
             picture contradicts them, and only pictures as they are teach where the labels really lie. A detector of objects
             that lie in all directions sees quarter turns there instead of full ones, because only they leave boxes exact.
-        small: share of the run, at its beginning, whose pictures are 0.7 times as long and wide, so that a step takes half as
-            long. It gains in runs of few passes over the data and loses in long ones. Without effect for an article model,
-            whose input has one size, with a teacher, and from the weights of a trained model.
+        small: passes over the data, at the beginning, whose pictures are 0.7 times as long and wide, so that a step takes half
+            as long; they end with half of the run at the latest. auto is 8 for a center model and 0 for the others, whose
+            inputs are small as they are. None for an article model, whose input has one size, with a teacher, and from the
+            weights of a trained model.
         zoom: chance that a scene is shown close to one of its objects, up to three times as large; above 0 the model also takes
             a second look at each object that it found.
     """
@@ -138,7 +139,7 @@ class AugmentConfig(_Section):
     shift: float = Field(default=0.08, ge=0, le=0.5)
     flip: float = Field(default=0.5, ge=0, le=1)
     settle: float = Field(default=0.35, ge=0, le=1)
-    small: float = Field(default=0.0, ge=0, le=1)
+    small: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     colour: float = Field(default=0.4, ge=0, le=1)
     blur: float = Field(default=0.1, ge=0, le=1)
     erase: float = Field(default=0.3, ge=0, le=1)

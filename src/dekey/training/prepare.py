@@ -43,6 +43,8 @@ SCENE_PEAK_WEIGHT = 4.0
 # Below this many objects every step counts more than its smoothness, and the peaks are lost among the background.
 FEW_OBJECTS = 500
 FEW_PEAK_WEIGHT = 10.0
+# A detector of so few passes learns more from twice as many smaller pictures; after more of them they teach nothing.
+SMALL_PASSES = 8.0
 # Share of the free memory that decoded pictures may take by themselves.
 PICTURE_SHARE = 0.25
 SAY_SECONDS = 5.0
@@ -195,12 +197,13 @@ def resolve(config: Config, material: Material, device: str) -> Config:
     if objects == "auto":
         most = max(int(np.diff(part.starts).max(initial=0)) for part in (material.train, material.held_out))
         objects = min(max(2 * most, FEWEST_ANSWERS), 1000) if material.kind == "center" else 1
+    small = (SMALL_PASSES if material.kind == "center" else 0.0) if config.augment.small == "auto" else config.augment.small
     network = {"kind": material.kind, "input_size": material.input_size, "peak_weight": peak_weight, "objects": objects}
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"region": material.region}),
             "model": config.model.model_copy(update=network),
-            "augment": config.augment.model_copy(update={"rotate": material.augment.rotate}),
+            "augment": config.augment.model_copy(update={"rotate": material.augment.rotate, "small": small}),
             "run": config.run.model_copy(update={"batch_size": batch_size}),
         }
     )

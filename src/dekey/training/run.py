@@ -38,6 +38,8 @@ from dekey.training.thresholds import calibrate
 
 # Between two validations at most this many held-out images are looked at; the final figures use all of them.
 ROUND_IMAGES = 256
+# Share of a run after which no picture is smaller than the input.
+LATEST_SMALL = 0.5
 # A run validates about this often; rarer for short runs, where looking would cost more than learning.
 ROUNDS = 10
 
@@ -100,12 +102,14 @@ class Run:
         schedule = self._schedule(stream)
         stream.settled = material.augment.settled(has_boxes=material.kind == "center")
         stream.settles_at = lambda step: schedule.progress(step) >= 1 - config.augment.settle
-        stream.small = self._small_size(model, begins=start is None)
-        if stream.small is not None and config.augment.small:
+        stream.small, passes = self._small_size(model, begins=start is None), float(config.augment.small)
+        stream.small_at = lambda step: (
+            step * stream.batch_size < passes * len(stream.views) and schedule.progress(step) < LATEST_SMALL
+        )
+        if stream.small is not None and passes:
             height, width = stream.small
-            share = f"the first {config.augment.small:.0%} of the run"
-            say(f"{share} shows pictures at {width}x{height} px; figures on held-out images mean little until then")
-        stream.small_at = lambda step: schedule.progress(step) < config.augment.small
+            until = f"for {passes:g} passes or half of the run"
+            say(f"{until} pictures have {width}x{height} px; what is measured till then says little")
         self.module = TrainingModule(
             model,
             Rounds(stream, schedule),
