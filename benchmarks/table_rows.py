@@ -308,6 +308,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "decoders": decoders,
     "evaluate_speed": evaluate_speed,
     "install_size": titled(race_rows.install_size),
+    "gpu": titled(runtime_rows.gpu),
     "keras_article": titled(article_rows.keras_article),
     "merged": titled(detector_rows.merged),
     "occlusion": titled(detector_rows.occlusion),
