@@ -116,9 +116,8 @@ def ablation(result: Result) -> tuple[str, Sequence[str], list[list[str]]]:
     """Give title, heads and a row for each variant: means over the seeds, the default first."""
     at_once = "all of a seed at once on the same cores" if result["together"] else "one after another"
     seeds = len(result["seeds"])
-    title = (
-        f"{result['data']}, {result['minutes']:g} minutes each, {at_once}; means over {seeds} seed{'s' if seeds > 1 else ''}:"
-    )
+    seen = "one seed" if seeds == 1 else f"means over {seeds} seeds"
+    title = f"{result['data']}, {result['minutes']:g} minutes each, {at_once}; {seen}:"
 
     def mean(values: Sequence[float | None]) -> float | None:
         known = [value for value in values if value is not None]

@@ -20,6 +20,7 @@ from typing import Any
 import record
 import torch
 from torch import Tensor, nn
+from trained import gflop
 
 from dekey.models.base import Batch
 from dekey.models.build import build_heatmap_model
@@ -125,16 +126,6 @@ def training_step(model: nn.Module, form: Form, batch: Batch) -> Callable[[], Te
     return step
 
 
-def gflop(model: nn.Module, side: int, device: str) -> float:
-    """Count the operations of one picture's way forward, in 10⁹; a multiplication and an addition are two."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, side, side, dtype=torch.uint8, device=device))
-    return round(float(counter.get_total_flops()) / 1e9, 3)
-
-
 def peak_tflops(side: int, seconds: float, device: str) -> float:
     """Measure the product of two square bf16 matrices, in 10¹² operations a second."""
     left, right = torch.randn(2, side, side, dtype=torch.bfloat16, device=device)
@@ -155,11 +146,9 @@ def latency(model: nn.Module, form: Form, batch: Batch, seconds: float, device: 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time every form in turns."""
-    device, forms = (
-        arguments.device,
-        {name: form for name, form in FORMS.items() if not (form.compiled and arguments.no_compile)},
-    )
-    work = gflop(network(arguments), arguments.input, device)
+    device = arguments.device
+    forms = {name: form for name, form in FORMS.items() if not (form.compiled and arguments.no_compile)}
+    work = gflop(network(arguments), (arguments.input, arguments.input), device)
     peak = peak_tflops(arguments.matrix, arguments.seconds, device)
     many, one = (pictures(count, arguments.input, device) for count in (arguments.batch_size, 1))
     rates: dict[str, list[float]] = {name: [] for name in forms}

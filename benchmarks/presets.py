@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import record
 import runtimes
+from trained import gflop
 
 from dekey.config import PRESETS
 
@@ -83,19 +84,6 @@ def trained(arguments: argparse.Namespace, name: str, changes: Sequence[str]) ->
     return result
 
 
-def gflop(run: Path) -> float:
-    """Count the operations of a run's network for one input, in 10⁹; a multiplication and an addition are two."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from dekey.models.checkpoint import load_model
-
-    model, manifest = load_model(run / "model.safetensors")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, *manifest.input_size, dtype=torch.uint8))
-    return round(counter.get_total_flops() / 1e9, 3)
-
-
 def size_mib(path: Path) -> float:
     """Give the size of a form: that of the file, with the weights beside an .xml, or of a run's weights alone."""
     if path.is_dir():
@@ -114,6 +102,8 @@ def exported(arguments: argparse.Namespace, name: str) -> None:
 
 def measured(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
     """Measure every form of a run on the test images, or take what is there."""
+    from dekey.models.checkpoint import load_model
+
     done = arguments.keep / name / "figures.json"
     if not done.is_file():
         forms = paths(arguments, name)
@@ -121,7 +111,8 @@ def measured(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
             form: {"values": runtimes.in_process("accuracy", path, arguments), "mib": size_mib(path)}
             for form, path in forms.items()
         }
-        done.write_text(json.dumps({"gflop": gflop(forms[runtimes.REFERENCE]), "forms": figures}))
+        model, manifest = load_model(forms[runtimes.REFERENCE] / "model.safetensors")
+        done.write_text(json.dumps({"gflop": gflop(model, manifest.input_size), "forms": figures}))
     found: dict[str, Any] = json.loads(done.read_text())
     return found
 

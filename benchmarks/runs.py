@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trained import chosen
+from trained import SIGMA, chosen
 
 import dekey
 
@@ -52,7 +52,7 @@ def figures(folder: Path, test: Path) -> dict[str, Any]:
     manifest = predictor.manifest
     threshold = manifest.object_threshold if manifest.finds_boxes else None
     evaluation = dekey.evaluate(
-        dataset, predictor.predict_dataset(dataset), score_threshold=threshold, boxes=manifest.finds_boxes, sigmas=0.05
+        dataset, predictor.predict_dataset(dataset), score_threshold=threshold, boxes=manifest.finds_boxes, sigmas=SIGMA
     )
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     note = folder / "benchmark.json"

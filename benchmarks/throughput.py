@@ -71,7 +71,6 @@ def ours(arguments: argparse.Namespace) -> dict[str, float]:
             "decoder": arguments.up,
             "input_size": [arguments.input, arguments.input],
         },
-        "augment": {"small": 0},
         "run": {"budget": arguments.seconds + 15, "batch_size": arguments.batch_size},
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike
 import dekey
 from dekey.config import read_config
 from dekey.runtime import Predictor
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Of OKS where a data set states none; the same for every method and keypoint.
 SIGMA = 0.05
@@ -78,6 +81,17 @@ def about(folder: Path, predictor: Predictor) -> dict[str, Any]:
         "weights": facts["weights"],
         "threshold": predictor.manifest.object_threshold,
     }
+
+
+def gflop(model: nn.Module, input_size: Sequence[int], device: str = "cpu") -> float:
+    """Count the operations of a network for one input (H, W) px, in 10⁹; a multiplication and an addition are two."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, *input_size, dtype=torch.uint8, device=device))
+    return round(float(counter.get_total_flops()) / 1e9, 3)
 
 
 def quantile(values: ArrayLike, share: float) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from torch import Tensor
 
 import dekey
@@ -90,6 +91,28 @@ def test_a_run_begins_with_small_pictures(
     assert sizes == [(64, 64)] * first + [(96, 96)] * (len(sizes) - first)
     assert dekey.load(tmp_path / "run").manifest.input_size == (96, 96)
     assert all(np.isfinite(float(row["loss"])) for row in log_of(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("side", "taught", "small", "said"),
+    [
+        (64, False, 2, "an input of 64x64 px is small as it is"),
+        (96, True, 2, "a teacher is asked about pictures of the input's size"),
+        (96, True, "auto", None),
+    ],
+)
+def test_pictures_that_cannot_be_smaller_keep_their_size_and_why_is_said(
+    side: int, taught: bool, small: Any, said: str | None, shapes_file: Path, shapes_run: Path, tmp_path: Path
+) -> None:
+    values = config_of(shapes_file, "center").model_dump(mode="json")
+    values["model"]["input_size"] = [side, side]
+    values["teacher"]["model"] = str(shapes_run) if taught else None
+    heard: list[str] = []
+    train(read_config(values, overrides=[f"augment.small={small}"]), tmp_path / "run", say=heard.append)
+    about = [text for text in heard if "smaller pictures" in text]
+    assert about == ([] if said is None else [f"no smaller pictures at the beginning: {said}"])
+    kept = read_config(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()))
+    assert kept.augment.small == (0 if small == "auto" else small)
 
 
 def test_nothing_to_find_is_told(shapes_file: Path, tmp_path: Path) -> None:

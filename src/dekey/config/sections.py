@@ -128,8 +128,7 @@ class AugmentConfig(_Section):
             that lie in all directions sees quarter turns there instead of full ones, because only they leave boxes exact.
         small: passes over the data, at the beginning, whose pictures are 0.7 times as long and wide, so that a step takes half
             as long; they end with half of the run at the latest. auto is 8 for a center model and 0 for the others, whose
-            inputs are small as they are. None for an article model, whose input has one size, with a teacher, and from the
-            weights of a trained model.
+            inputs are small as they are, with a teacher, and from the weights of a trained model.
         zoom: chance that a scene is shown close to one of its objects, up to three times as large; above 0 the model also takes
             a second look at each object that it found.
     """

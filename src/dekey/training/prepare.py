@@ -197,7 +197,10 @@ def resolve(config: Config, material: Material, device: str) -> Config:
     if objects == "auto":
         most = max(int(np.diff(part.starts).max(initial=0)) for part in (material.train, material.held_out))
         objects = min(max(2 * most, FEWEST_ANSWERS), 1000) if material.kind == "center" else 1
-    small = (SMALL_PASSES if material.kind == "center" else 0.0) if config.augment.small == "auto" else config.augment.small
+    small = config.augment.small
+    if small == "auto":
+        begins = config.teacher.model is None and config.start.model is None
+        small = SMALL_PASSES if material.kind == "center" and begins else 0.0
     network = {"kind": material.kind, "input_size": material.input_size, "peak_weight": peak_weight, "objects": objects}
     return config.model_copy(
         update={

@@ -102,14 +102,12 @@ class Run:
         schedule = self._schedule(stream)
         stream.settled = material.augment.settled(has_boxes=material.kind == "center")
         stream.settles_at = lambda step: schedule.progress(step) >= 1 - config.augment.settle
-        stream.small, passes = self._small_size(model, begins=start is None), float(config.augment.small)
+        if config.augment.small:
+            stream.small = self._small_size(model)
         stream.small_at = lambda step: (
-            step * stream.batch_size < passes * len(stream.views) and schedule.progress(step) < LATEST_SMALL
+            step * stream.batch_size < float(config.augment.small) * len(stream.views)
+            and schedule.progress(step) < LATEST_SMALL
         )
-        if stream.small is not None and passes:
-            height, width = stream.small
-            until = f"for {passes:g} passes or half of the run"
-            say(f"{until} pictures have {width}x{height} px; what is measured till then says little")
         self.module = TrainingModule(
             model,
             Rounds(stream, schedule),
@@ -133,15 +131,25 @@ class Run:
     def _for_training(self) -> dict[str, float]:
         return {} if self.material.kind == "article" else {"peak_weight": float(self.config.model.peak_weight)}
 
-    def _small_size(self, model: nn.Module, begins: bool) -> tuple[int, int] | None:
-        """Give the size of the first pictures; None where the network knows pictures, has a teacher, or needs them large."""
-        size = small_size(self.material.input_size)
-        if not begins or self.teacher is not None or size == self.material.input_size:
+    def _small_size(self, model: nn.Module) -> tuple[int, int] | None:
+        """Give the size of the first pictures, and say so; None, and why, where they cannot be smaller than the others."""
+        size, passes = small_size(self.material.input_size), self.config.augment.small
+        height, width = size
+        reason = None
+        if self.teacher is not None:
+            reason = "a teacher is asked about pictures of the input's size"
+        elif size == self.material.input_size:
+            reason = f"an input of {width}x{height} px is small as it is"
+        else:
+            try:
+                model.check_input_size(size)  # type: ignore[operator]
+            except DekeyError as error:
+                reason = str(error)
+        if reason is not None:
+            self.say(f"no smaller pictures at the beginning: {reason}")
             return None
-        try:
-            model.check_input_size(size)  # type: ignore[operator]
-        except DekeyError:
-            return None
+        until = f"for {passes:g} passes or half of the run"
+        self.say(f"{until} pictures have {width}x{height} px; what is measured till then says little")
         return size
 
     def _schedule(self, stream: BatchStream) -> Schedule:
