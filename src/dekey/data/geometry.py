@@ -48,11 +48,12 @@ def compose(*affines: Affine) -> Affine:
     >>> compose(translate(1, 0), scale(2)) @ [3, 0, 1]
     array([8., 0.])
     """
-    result = identity()
+    a, b, x, c, d, y = 1.0, 0.0, 0.0, 0.0, 1.0, 0.0
     for affine in affines:
-        result = affine[:, :2] @ result
-        result[:, 2] += affine[:, 2]
-    return result
+        # Of so few numbers Python makes less work than a call of NumPy.
+        (e, f, u), (g, h, v) = affine.tolist()
+        a, b, x, c, d, y = e * a + f * c, e * b + f * d, e * x + f * y + u, g * a + h * c, g * b + h * d, g * x + h * y + v
+    return np.array([[a, b, x], [c, d, y]])
 
 
 def invert(affine: Affine) -> Affine:
@@ -79,6 +80,14 @@ def apply_to_boxes(affine: Affine, boxes: NDArray[np.float64]) -> NDArray[np.flo
     corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
     mapped = apply(affine, corners)
     return np.concatenate([mapped.min(axis=1), mapped.max(axis=1)], axis=1)
+
+
+def shown_region(image_to_input: Affine, input_size: Size) -> tuple[float, float, float, float]:
+    """Give the upright hull x1, y1, x2, y2 px, in the image, of what an input (H, W) shows; may reach beyond the image."""
+    (a, b, x), (c, d, y) = invert(image_to_input).tolist()
+    height, width = input_size
+    ends_x, ends_y = (0.0, a * width, b * height, a * width + b * height), (0.0, c * width, d * height, c * width + d * height)
+    return x + min(ends_x), y + min(ends_y), x + max(ends_x), y + max(ends_y)
 
 
 def hulls(keypoints: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -139,7 +148,7 @@ def warp(image: NDArray[np.uint8], image_to_input: Affine, size: Size, fill: int
     import cv2
 
     height, width = size
-    region = apply_to_boxes(invert(image_to_input), np.array([[0.0, 0.0, width, height]]))[0]
+    region = shown_region(image_to_input, size)
     margin = 2.0 + 2.0 / max(_magnification(image_to_input), 1e-6)
     left, top = (max(math.floor(value - margin), 0) for value in region[:2])
     right = min(math.ceil(region[2] + margin), image.shape[1])

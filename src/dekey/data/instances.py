@@ -102,9 +102,11 @@ class Instances:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Instances], keypoint_count: int) -> Instances:
-        """Join several; scores stay only if every part has them."""
+        """Join several; scores stay only if every part has them. A single part is given back as it is."""
         if not parts:
             return cls.empty(keypoint_count)
+        if len(parts) == 1:
+            return parts[0]
         columns: dict[str, Any] = {}
         for field in fields(cls):
             values = [getattr(part, field.name) for part in parts]

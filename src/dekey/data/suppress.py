@@ -43,7 +43,10 @@ ALL_PAIRS = 128
 
 _KEYPOINT_SHARE = 0.1  # of the root of the area: where the similarity of two keypoints has fallen to 0.61
 _BOX_PIXELS = 2.0  # of the coarser input, for which a box of another view may be off
+_EDGE = 0.5  # px by which a view may end short of the image and show all of it
 _NEAR_SHARE = 0.05  # of the box's longer side, by which a box may end short of the border that cuts its object
+
+_ANYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf])  # a window that leaves nothing out
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.float64]
@@ -67,7 +70,7 @@ class Views:
     @classmethod
     def whole(cls, count: int) -> Views:
         """Give the views of N answers of one look at a whole image: nothing is cut."""
-        return cls(np.tile([-np.inf, -np.inf, np.inf, np.inf], (count, 1)), np.zeros(count), (0, 0))
+        return cls(np.tile(_ANYWHERE, (count, 1)), np.zeros(count), (0, 0))
 
     def __getitem__(self, index: Index) -> Views:
         """Select answers by slice, mask or index array."""
@@ -76,9 +79,9 @@ class Views:
     @property
     def borders(self) -> Numbers:
         """(N, 4) px: the sides of the regions that lie inside the image; infinite where nothing is cut."""
-        ends = np.array([0.0, 0.0, self.size[1], self.size[0]]) + np.array([0.5, 0.5, -0.5, -0.5])
+        ends = np.array([_EDGE, _EDGE, self.size[1] - _EDGE, self.size[0] - _EDGE])
         inner = np.concatenate([self.regions[:, :2] > ends[:2], self.regions[:, 2:] < ends[2:]], axis=1)
-        return np.where(inner, self.regions, np.array([-np.inf, -np.inf, np.inf, np.inf]))
+        return np.where(inner, self.regions, _ANYWHERE)
 
     def cut(self, boxes: Numbers) -> Flags:
         """Tell which sides (N, 4) of the answers' boxes (N, 4) a border cuts."""
@@ -93,6 +96,12 @@ class Views:
         return np.where(np.isnan(room), -np.inf, room)
 
 
+def shows_all(region: tuple[float, float, float, float], size: geometry.Size) -> bool:
+    """Tell whether a view of a region x1 y1 x2 y2 px shows a whole image (H0, W0), and so cuts nothing: see `Views.borders`."""
+    height, width = size
+    return region[0] <= _EDGE and region[1] <= _EDGE and region[2] >= width - _EDGE and region[3] >= height - _EDGE
+
+
 def distinct(found: Instances, views: Views | None = None) -> Rows:
     """Choose one answer for each object, the best score first: points 1 and 3 of the rule above.
 
@@ -103,20 +112,30 @@ def distinct(found: Instances, views: Views | None = None) -> Rows:
     Returns:
         (M,) indices of the answers that stay, in falling order of score.
     """
-    views = Views.whole(len(found)) if views is None else views
-    cut = np.logical_or.reduce(views.cut(found.boxes), axis=1)
-    kept: list[int] = []
-    left = _ordered(found, views)
+    left = _ordered(found, Views.whole(len(found)) if views is None else views)
     if len(left) <= ALL_PAIRS:
         # A call of NumPy costs more than what it does for a few answers, so there is one for all pairs.
-        before, after = np.triu_indices(len(left), 1)
-        gone = np.zeros(len(left), dtype=np.bool_)
         same = np.zeros((len(left), len(left)), dtype=np.bool_)
-        same[before, after] = _same(found, views, cut, left[before], left[after])
+        if views is None:
+            overlaps = geometry.iou(found.boxes[left], found.boxes[left])
+            before, after = np.nonzero(np.triu(overlaps >= LIKELY_BOX, 1))
+            if not before.size:
+                return left
+            ones, others = left[before], left[after]
+            anywhere = np.tile(_ANYWHERE, (len(ones), 1))
+            agree = _agree(found, ones, others, overlaps[before, after], np.zeros(len(ones)), anywhere)
+            same[before, after] = agree & (found.labels[ones] == found.labels[others])
+        else:
+            before, after = np.triu_indices(len(left), 1)
+            same[before, after] = _same(found, views, _cut(found, views), left[before], left[after])
+        gone = np.zeros(len(left), dtype=np.bool_)
         for place in range(len(left)):
             if not gone[place]:
                 gone |= same[place]
         return left[~gone]
+    views = Views.whole(len(found)) if views is None else views
+    cut = _cut(found, views)
+    kept: list[int] = []
     while left.size:
         first, left = int(left[0]), left[1:]
         kept.append(first)
@@ -148,7 +167,7 @@ def merged(found: Instances, views: Views) -> tuple[Instances, Views]:
 
 def _merged_once(found: Instances, views: Views) -> tuple[Instances, Views]:
     assert found.scores is not None
-    cut = np.logical_or.reduce(views.cut(found.boxes), axis=1)
+    cut = _cut(found, views)
     whole = np.flatnonzero(~cut)
     kept = whole[distinct(found[whole], views[whole])]
     scores = found.scores.copy()
@@ -176,9 +195,19 @@ def _merged_once(found: Instances, views: Views) -> tuple[Instances, Views]:
     return Instances.concatenate(answers, found.keypoints.shape[1]), Views(regions, pixels, views.size)
 
 
+def _cut(found: Instances, views: Views) -> Flags:
+    """Tell which answers (N,) a border cuts at any side."""
+    cut: Flags = np.logical_or.reduce(views.cut(found.boxes), axis=1)
+    return cut
+
+
 def _ordered(found: Instances, views: Views) -> Rows:
     """Give the answers in falling order of score; of equal ones the finer view first, and then by what they say."""
     assert found.scores is not None
+    order = np.argsort(-found.scores)
+    falling = found.scores[order]
+    if (falling[1:] < falling[:-1]).all():
+        return order
     keypoints = np.nan_to_num(found.keypoints.reshape(len(found), found.keypoints.shape[1] * 2))
     ranks = np.stack([found.labels.astype(np.float64), views.pixels, -found.scores])
     return np.lexsort([*keypoints.T, *found.boxes.T, *views.regions[:, :2].T, *ranks])
@@ -191,9 +220,24 @@ def _same(found: Instances, views: Views, cut: Flags, ones: Rows, others: Rows) 
     pixel = np.maximum(views.pixels[others], views.pixels[ones])
     pixel = np.where((views.regions[others] == views.regions[ones]).all(1), 0.0, pixel)
     shared = _clipped(views.regions[others], views.regions[ones])
-    shared = np.where((cut[others] | cut[ones])[:, None], shared, np.array([-np.inf, -np.inf, np.inf, np.inf]))
+    shared = np.where((cut[others] | cut[ones])[:, None], shared, _ANYWHERE)
     grown = _BOX_PIXELS * pixel[:, None] * np.array([-1.0, -1.0, 1.0, 1.0])
     overlap = _overlaps(_clipped(found.boxes[ones] + grown, shared), _clipped(found.boxes[others] + grown, shared))
+    same[same] = _agree(found, ones, others, overlap, pixel, shared)
+    return same
+
+
+def _agree(found: Instances, ones: Rows, others: Rows, overlap: Numbers, pixel: Numbers, shared: Numbers) -> Flags:
+    """Tell of which pairs (M,) of answers of one class both are of the same object: points 1 and 2 of the rule.
+
+    Args:
+        found: the answers.
+        ones: rows of it.
+        others: rows of it, one for each of those.
+        overlap: IoU of their boxes.
+        pixel: px by which their keypoints may be off, because views differ.
+        shared: (M, 4) windows px in which their keypoints are compared.
+    """
     agree: Flags = overlap >= CERTAIN_BOX
     asked = np.flatnonzero((overlap >= LIKELY_BOX) & ~agree)
     if asked.size:
@@ -202,8 +246,7 @@ def _same(found: Instances, views: Views, cut: Flags, ones: Rows, others: Rows) 
         spread = np.maximum(_KEYPOINT_SHARE**2 * areas + pixel[asked] ** 2, 1e-12)
         similar = _agreement(found.keypoints[ones[asked]], found.keypoints[others[asked]], shared[asked], spread)
         agree[asked] = similar >= np.where(overlap[asked] >= SAME_BOX, SAME_KEYPOINTS, CERTAIN_KEYPOINTS)
-    same[same] = agree
-    return same
+    return agree
 
 
 def _agreement(keypoints: Numbers, others: Numbers, shared: Numbers, spread: Numbers) -> Numbers:

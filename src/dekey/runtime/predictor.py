@@ -13,7 +13,7 @@ from dekey.data import OCCLUDED, UNLABELLED, VISIBLE, Dataset, Instances, Schema
 from dekey.data.align import Alignment
 from dekey.data.geometry import Affine, Size
 from dekey.data.images import ReducedImage, read_header, read_reduced
-from dekey.data.suppress import Views, merged
+from dekey.data.suppress import Views, distinct, merged, shows_all
 from dekey.errors import DekeyError
 from dekey.runtime.backends import Arrays, Backend
 from dekey.runtime.given import Image, check_threshold, checked_boxes, checked_image
@@ -291,14 +291,12 @@ class Predictor:
             raise DekeyError(
                 f"the network answered with a class outside the {len(self.schema.classes)} of the model; export it again"
             )
-        inverses = [geometry.invert(affine) for affine in affines]
-        height, width = self.manifest.input_size
-        shown = np.concatenate(
-            [geometry.apply_to_boxes(inverse, np.array([[0.0, 0.0, width, height]])) for inverse in inverses]
-        )
-        pixels = np.array([inverse[0, 0] for inverse in inverses])
         found = with_labels(found, found.labels, self.schema)
-        return merged(found, Views(shown[view], pixels[view], size))[0]
+        shown = [geometry.shown_region(affine, self.manifest.input_size) for affine in affines]
+        if len(shown) == 1 and shows_all(shown[0], size):
+            return found[distinct(found)]
+        pixels = np.array([1 / affine[0, 0] for affine in affines])
+        return merged(found, Views(np.array(shown)[view], pixels[view], size))[0]
 
 
 def with_labels(found: Instances, labels: NDArray[np.int64], schema: Schema) -> Instances:
@@ -309,7 +307,10 @@ def with_labels(found: Instances, labels: NDArray[np.int64], schema: Schema) -> 
         labels: (N,) class index.
         schema: says which class has which keypoint; a keypoint that the class lacks becomes NaN, unlabelled, score 0.
     """
-    absent = ~schema.present[labels]
+    present = schema.present[labels]
+    if present.all():
+        return replace(found, labels=labels)
+    absent = ~present
     keypoint_scores = found.keypoint_scores
     return replace(
         found,
