@@ -242,6 +242,32 @@ def test_what_counts_as_found_is_the_threshold_s_to_say() -> None:
     assert len(Predictor(SquareFinder(), threshold=0.0)(np.zeros((20, 30, 3), dtype=np.uint8))) == 0
 
 
+def test_the_threshold_of_one_look_leaves_out_what_it_would_leave_out_of_all_answers() -> None:
+    finder = SquareFinder()
+    squares = [answer(place, score) for place, score in ((0, 0.9), (10, 0.5), (200, 0.4), (210, 0.2), (400, 0.05))]
+    finder.run = lambda images: {name: np.stack([one[name] for one in squares])[None] for name in squares[0]}  # type: ignore[method-assign]
+    image = np.zeros((640, 640, 3), dtype=np.uint8)
+    weakest = Predictor(finder, threshold=0.0)(image)
+    assert weakest.scores is not None
+    assert weakest.scores.round(2).tolist() == [0.9, 0.4, 0.05]
+    for threshold in (0.04, 0.3, 0.45, 0.95):
+        found, expected = Predictor(finder, threshold=threshold)(image), weakest[weakest.scores >= threshold]
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+        np.testing.assert_array_equal(found.keypoints, expected.keypoints)
+
+
+def answer(place: int, score: float) -> dict[str, NDArray[Any]]:
+    """Give the arrays of one red square of 100 px, its left side at `place`."""
+    return {
+        "boxes": np.array([place, 100, place + 100, 200], dtype=np.float32),
+        "scores": np.float32(score),
+        "labels": np.int64(0),
+        "keypoints": np.array([[place + 10, 110], [place + 90, 190]], dtype=np.float32),
+        "keypoint_scores": np.ones(2, dtype=np.float32),
+        "visibility": np.ones(2, dtype=np.float32),
+    }
+
+
 def test_data_of_other_classes_are_refused_by_name() -> None:
     other = Schema.create(["red", "blue"], ["head", "tail"])
     data = Dataset.from_samples(other, [])

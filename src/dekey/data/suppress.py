@@ -112,6 +112,8 @@ def distinct(found: Instances, views: Views | None = None) -> Rows:
     Returns:
         (M,) indices of the answers that stay, in falling order of score.
     """
+    if len(found) < 2:
+        return np.arange(len(found))
     left = _ordered(found, Views.whole(len(found)) if views is None else views)
     if len(left) <= ALL_PAIRS:
         # A call of NumPy costs more than what it does for a few answers, so there is one for all pairs.

@@ -138,13 +138,16 @@ class Predictor:
         crops = [self._crops(image.size, box) for image, box in zip(images, given, strict=True)]
         flat = [(image, affine) for image, affines in zip(images, crops, strict=True) for affine in affines]
         answers = self._run(flat)
+        # Weak answers of several views are merged too, so that what is measured and what is shown differ by the threshold
+        # alone. Of one view none becomes stronger by them, and the strong ones are chosen first.
+        one_look = self.tiles is None and not self.scales and (self.once or not self.manifest.second_look)
+        weakest = threshold if one_look else min(WEAKEST, threshold)
         found = []
         for image, affines, own in zip(images, crops, given, strict=True):
             mine = [next(answers) for _ in affines]
             instances = self._instances(mine, affines, own)
             if own is None and self.manifest.finds_boxes:
-                # Weak answers are merged too, so that what is measured and what is shown differ by the threshold alone.
-                instances = self._distinct(instances, affines, image.size, min(WEAKEST, threshold))
+                instances = self._distinct(instances, affines, image.size, weakest)
             found.append(instances)
         if self.manifest.second_look and not self.once:
             found = self._again(images, found)
@@ -285,7 +288,7 @@ class Predictor:
         # Score 0 is padding; a box wholly outside the image holds nothing of it.
         kept = (found.scores >= weakest) & (found.scores > 0) & (geometry.box_sizes(boxes) > 0).all(1)
         kept &= np.isfinite(boxes).all(1) & np.isfinite(found.keypoints).all((1, 2))
-        view = np.repeat(np.arange(len(affines)), len(found) // len(affines))[kept]
+        each = len(found) // len(affines)
         found = replace(found, boxes=boxes)[kept]
         if len(found) and not (found.labels.min() >= 0 and found.labels.max() < len(self.schema.classes)):
             raise DekeyError(
@@ -295,6 +298,7 @@ class Predictor:
         shown = [geometry.shown_region(affine, self.manifest.input_size) for affine in affines]
         if len(shown) == 1 and shows_all(shown[0], size):
             return found[distinct(found)]
+        view = np.repeat(np.arange(len(affines)), each)[kept]
         pixels = np.array([1 / affine[0, 0] for affine in affines])
         return merged(found, Views(np.array(shown)[view], pixels[view], size))[0]
 
@@ -309,7 +313,7 @@ def with_labels(found: Instances, labels: NDArray[np.int64], schema: Schema) -> 
     """
     present = schema.present[labels]
     if present.all():
-        return replace(found, labels=labels)
+        return found if labels is found.labels else replace(found, labels=labels)
     absent = ~present
     keypoint_scores = found.keypoint_scores
     return replace(
