@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 
 from dekey.data import Instances, suppress
-from dekey.data.suppress import Views, distinct, merged, shows_all
+from dekey.data.suppress import Views, distinct, merged
 
 SIZE = (1000, 1000)
 LEFT, RIGHT, WHOLE = [0, 0, 640, 640], [512, 0, 1152, 640], [0, 0, 1000, 1000]
@@ -222,15 +222,3 @@ def test_one_look_at_the_whole_image_is_answered_as_by_the_rule_for_views(seed: 
     regions = np.tile(np.array([-20.0, -20.0, 5000.0, 5000.0]), (len(found), 1))
     np.testing.assert_array_equal(distinct(found), distinct(found, Views(regions, np.ones(len(found)), (480, 640))))
     assert len(distinct(found)) < len(found)
-
-
-@pytest.mark.parametrize(
-    ("region", "whole"),
-    [((0, 0, 640, 480), True), ((-9, 0.5, 639.5, 500), True), ((0.6, 0, 640, 480), False), ((0, 0, 640, 479), False)],
-)
-def test_a_region_shows_all_exactly_where_no_border_lies_inside_the_image(
-    region: tuple[float, float, float, float], whole: bool
-) -> None:
-    views = Views(np.array([region]), np.ones(1), (480, 640))
-    assert shows_all(region, (480, 640)) is whole
-    assert np.isinf(views.borders).all() == whole

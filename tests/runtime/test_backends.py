@@ -109,7 +109,7 @@ def test_a_device_that_is_not_there_is_one_sentence(small_onnx: Path, device: st
 
 BAD_FILES: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "cut short": (lambda file: file.read_bytes()[:50_000], "is no ONNX model that can be run"),
-    "text": (lambda _: b"not a model\n", "is no ONNX model that can be run"),
+    "text": (lambda _: b"not a model\n", "is no ONNX model that can be run.*; write it again with `dekey export`"),
     "empty": (lambda _: b"", "is no ONNX model that can be run|carries no dekey manifest"),
     "noise": (lambda _: np.random.default_rng(0).bytes(20_000), "is no ONNX model that can be run"),
 }

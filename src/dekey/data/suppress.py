@@ -43,7 +43,6 @@ ALL_PAIRS = 128
 
 _KEYPOINT_SHARE = 0.1  # of the root of the area: where the similarity of two keypoints has fallen to 0.61
 _BOX_PIXELS = 2.0  # of the coarser input, for which a box of another view may be off
-_EDGE = 0.5  # px by which a view may end short of the image and show all of it
 _NEAR_SHARE = 0.05  # of the box's longer side, by which a box may end short of the border that cuts its object
 
 _ANYWHERE = np.array([-np.inf, -np.inf, np.inf, np.inf])  # a window that leaves nothing out
@@ -79,7 +78,7 @@ class Views:
     @property
     def borders(self) -> Numbers:
         """(N, 4) px: the sides of the regions that lie inside the image; infinite where nothing is cut."""
-        ends = np.array([_EDGE, _EDGE, self.size[1] - _EDGE, self.size[0] - _EDGE])
+        ends = np.array([0.0, 0.0, self.size[1], self.size[0]]) + np.array([0.5, 0.5, -0.5, -0.5])
         inner = np.concatenate([self.regions[:, :2] > ends[:2], self.regions[:, 2:] < ends[2:]], axis=1)
         return np.where(inner, self.regions, _ANYWHERE)
 
@@ -96,12 +95,6 @@ class Views:
         return np.where(np.isnan(room), -np.inf, room)
 
 
-def shows_all(region: tuple[float, float, float, float], size: geometry.Size) -> bool:
-    """Tell whether a view of a region x1 y1 x2 y2 px shows a whole image (H0, W0), and so cuts nothing: see `Views.borders`."""
-    height, width = size
-    return region[0] <= _EDGE and region[1] <= _EDGE and region[2] >= width - _EDGE and region[3] >= height - _EDGE
-
-
 def distinct(found: Instances, views: Views | None = None) -> Rows:
     """Choose one answer for each object, the best score first: points 1 and 3 of the rule above.
 
@@ -112,30 +105,20 @@ def distinct(found: Instances, views: Views | None = None) -> Rows:
     Returns:
         (M,) indices of the answers that stay, in falling order of score.
     """
-    if len(found) < 2:
-        return np.arange(len(found))
-    left = _ordered(found, Views.whole(len(found)) if views is None else views)
+    views = Views.whole(len(found)) if views is None else views
+    left = _ordered(found, views)
     if len(left) <= ALL_PAIRS:
         # A call of NumPy costs more than what it does for a few answers, so there is one for all pairs.
+        before, after = np.nonzero(np.triu(_touching(found, views, left), 1))
+        if not before.size:
+            return left
         same = np.zeros((len(left), len(left)), dtype=np.bool_)
-        if views is None:
-            overlaps = geometry.iou(found.boxes[left], found.boxes[left])
-            before, after = np.nonzero(np.triu(overlaps >= LIKELY_BOX, 1))
-            if not before.size:
-                return left
-            ones, others = left[before], left[after]
-            anywhere = np.tile(_ANYWHERE, (len(ones), 1))
-            agree = _agree(found, ones, others, overlaps[before, after], np.zeros(len(ones)), anywhere)
-            same[before, after] = agree & (found.labels[ones] == found.labels[others])
-        else:
-            before, after = np.triu_indices(len(left), 1)
-            same[before, after] = _same(found, views, _cut(found, views), left[before], left[after])
+        same[before, after] = _same(found, views, _cut(found, views), left[before], left[after])
         gone = np.zeros(len(left), dtype=np.bool_)
         for place in range(len(left)):
             if not gone[place]:
                 gone |= same[place]
         return left[~gone]
-    views = Views.whole(len(found)) if views is None else views
     cut = _cut(found, views)
     kept: list[int] = []
     while left.size:
@@ -215,6 +198,16 @@ def _ordered(found: Instances, views: Views) -> Rows:
     return np.lexsort([*keypoints.T, *found.boxes.T, *views.regions[:, :2].T, *ranks])
 
 
+def _touching(found: Instances, views: Views, rows: Rows) -> Flags:
+    """Tell of which pairs (M, M) of these rows, of one class, the boxes share anything; no others are of the same object."""
+    boxes, labels = found.boxes[rows], found.labels[rows]
+    margin = _BOX_PIXELS * views.pixels.max(initial=0.0)
+    low, high = boxes[:, :2] - margin, boxes[:, 2:] + margin
+    share = (np.minimum(high[:, None], high) > np.maximum(low[:, None], low)).all(-1)
+    touching: Flags = share & (labels[:, None] == labels)
+    return touching
+
+
 def _same(found: Instances, views: Views, cut: Flags, ones: Rows, others: Rows) -> Flags:
     """Tell of which pairs (M,) of answers, `ones` with `others`, both are of the same object."""
     same: Flags = found.labels[others] == found.labels[ones]
@@ -225,21 +218,6 @@ def _same(found: Instances, views: Views, cut: Flags, ones: Rows, others: Rows) 
     shared = np.where((cut[others] | cut[ones])[:, None], shared, _ANYWHERE)
     grown = _BOX_PIXELS * pixel[:, None] * np.array([-1.0, -1.0, 1.0, 1.0])
     overlap = _overlaps(_clipped(found.boxes[ones] + grown, shared), _clipped(found.boxes[others] + grown, shared))
-    same[same] = _agree(found, ones, others, overlap, pixel, shared)
-    return same
-
-
-def _agree(found: Instances, ones: Rows, others: Rows, overlap: Numbers, pixel: Numbers, shared: Numbers) -> Flags:
-    """Tell of which pairs (M,) of answers of one class both are of the same object: points 1 and 2 of the rule.
-
-    Args:
-        found: the answers.
-        ones: rows of it.
-        others: rows of it, one for each of those.
-        overlap: IoU of their boxes.
-        pixel: px by which their keypoints may be off, because views differ.
-        shared: (M, 4) windows px in which their keypoints are compared.
-    """
     agree: Flags = overlap >= CERTAIN_BOX
     asked = np.flatnonzero((overlap >= LIKELY_BOX) & ~agree)
     if asked.size:
@@ -248,7 +226,8 @@ def _agree(found: Instances, ones: Rows, others: Rows, overlap: Numbers, pixel: 
         spread = np.maximum(_KEYPOINT_SHARE**2 * areas + pixel[asked] ** 2, 1e-12)
         similar = _agreement(found.keypoints[ones[asked]], found.keypoints[others[asked]], shared[asked], spread)
         agree[asked] = similar >= np.where(overlap[asked] >= SAME_BOX, SAME_KEYPOINTS, CERTAIN_KEYPOINTS)
-    return agree
+    same[same] = agree
+    return same
 
 
 def _agreement(keypoints: Numbers, others: Numbers, shared: Numbers, spread: Numbers) -> Numbers:

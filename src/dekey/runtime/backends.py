@@ -81,7 +81,10 @@ class OnnxBackend:
         try:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises classes of its own, which share no base but Exception
-            raise DekeyError(f"{path} is no ONNX model that can be run ({' '.join(str(error).split())[:150]})") from error
+            reason = " ".join(str(error).split())[:150]
+            raise DekeyError(
+                f"{path} is no ONNX model that can be run ({reason}); write it again with `dekey export`"
+            ) from error
         if device.startswith("cuda") and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DekeyError(f"device '{device}' was asked for but ONNX Runtime could not start CUDA on it; use --device cpu")
         self.providers: list[str] = self._session.get_providers()

@@ -10,7 +10,6 @@ from typing import Literal
 
 from dekey.errors import DekeyError, nearest, needs_train_extra
 from dekey.runtime.backends import MODES, Backend, Mode, OnnxBackend
-from dekey.runtime.pages import keep_pictures
 from dekey.runtime.predictor import Predictor
 
 Runtime = Literal["auto", "onnx", "openvino", "torch"]
@@ -68,7 +67,6 @@ def open_backend(
         raise DekeyError(f"there is no runtime '{runtime}'{nearest(runtime, RUNTIMES)}, expected one of {', '.join(RUNTIMES)}")
     if mode not in MODES:
         raise DekeyError(f"there is no mode '{mode}'{nearest(mode, MODES)}, expected one of {', '.join(MODES)}")
-    keep_pictures()
     source = Path(path)
     suffix = source.suffix.lower()
     if (suffix == ".xml" and runtime in ("auto", "openvino")) or (suffix == ".onnx" and runtime == "openvino"):

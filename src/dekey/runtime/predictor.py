@@ -13,7 +13,7 @@ from dekey.data import OCCLUDED, UNLABELLED, VISIBLE, Dataset, Instances, Schema
 from dekey.data.align import Alignment
 from dekey.data.geometry import Affine, Size
 from dekey.data.images import ReducedImage, read_header, read_reduced
-from dekey.data.suppress import Views, distinct, merged, shows_all
+from dekey.data.suppress import Views, merged
 from dekey.errors import DekeyError
 from dekey.runtime.backends import Arrays, Backend
 from dekey.runtime.given import Image, check_threshold, checked_boxes, checked_image
@@ -288,19 +288,16 @@ class Predictor:
         # Score 0 is padding; a box wholly outside the image holds nothing of it.
         kept = (found.scores >= weakest) & (found.scores > 0) & (geometry.box_sizes(boxes) > 0).all(1)
         kept &= np.isfinite(boxes).all(1) & np.isfinite(found.keypoints).all((1, 2))
-        each = len(found) // len(affines)
+        view = np.repeat(np.arange(len(affines)), len(found) // len(affines))[kept]
         found = replace(found, boxes=boxes)[kept]
         if len(found) and not (found.labels.min() >= 0 and found.labels.max() < len(self.schema.classes)):
             raise DekeyError(
                 f"the network answered with a class outside the {len(self.schema.classes)} of the model; export it again"
             )
         found = with_labels(found, found.labels, self.schema)
-        shown = [geometry.shown_region(affine, self.manifest.input_size) for affine in affines]
-        if len(shown) == 1 and shows_all(shown[0], size):
-            return found[distinct(found)]
-        view = np.repeat(np.arange(len(affines)), each)[kept]
+        shown = np.array([geometry.shown_region(affine, self.manifest.input_size) for affine in affines])
         pixels = np.array([1 / affine[0, 0] for affine in affines])
-        return merged(found, Views(np.array(shown)[view], pixels[view], size))[0]
+        return merged(found, Views(shown[view], pixels[view], size))[0]
 
 
 def with_labels(found: Instances, labels: NDArray[np.int64], schema: Schema) -> Instances:

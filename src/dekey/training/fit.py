@@ -17,7 +17,6 @@ import torch
 from dekey.config import Config
 from dekey.errors import DekeyError
 from dekey.models.checkpoint import choose_device
-from dekey.runtime import pages
 from dekey.training import hardware
 from dekey.training.leaks import SECONDS, SHARE, find_leaks
 from dekey.training.module import Progress
@@ -107,7 +106,7 @@ def _surroundings(device: torch.device) -> Iterator[None]:
     lightning = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [one.level for one in lightning]
     if device.type == "cpu":
-        pages.keep_everything()
+        hardware.keep_pages()
     # Batches are prepared by threads of our own; OpenCV's would fight with torch for the cores.
     cv2.setNumThreads(1)
     for one in lightning:
