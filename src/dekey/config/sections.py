@@ -171,8 +171,8 @@ class RunConfig(_Section):
     Attributes:
         budget: wall-clock seconds for training ("10m", "1h30m" are read too); ends the run where it is given.
         epochs: passes over the data; auto picks 20 to 400 by the number of objects, fewer for more.
-        batch_size: objects a step; auto is 16 on a CPU (8 for fewer than 500 objects) and 32 on CUDA; halved by itself
-            where memory does not suffice.
+        batch_size: objects a step, or scenes; auto is 16 on a CPU (8 for fewer than 500 objects, 4 for scenes) and 32 on CUDA;
+            halved by itself where memory does not suffice.
         seed: decides initial weights, order, augmentation and held-out images.
         patience: rounds without improvement after which the run stops; a round is the time between two validations.
         precision: auto takes bf16 where the hardware has it (CUDA, AVX512-BF16, AMX), else fp32.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from dekey.data import geometry
 from dekey.data.geometry import Affine, Size
+from dekey.data.plain_jpeg import HEAD_BYTES, plain_jpeg_size
 from dekey.errors import DekeyError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -28,6 +29,8 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 # A picture above this many pixels is refused before it is decoded; 400 million take 1.2 GB as RGB.
 MAX_PIXELS = 400_000_000
+# From here on Pillow warns, and from twice as many on it refuses.
+_PILLOW_PIXELS = 89_000_000
 _ORIENTATION = 0x0112
 # A picture is as good as a view if it is larger by no more than this.
 _NEARLY_DONE = 1.25
@@ -100,6 +103,9 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
     Raises:
         DekeyError: if the file is missing, no picture, or above `MAX_PIXELS`.
     """
+    plain = _plain_size(path)
+    if plain is not None:
+        return ImageHeader(Path(path), plain, 1, "JPEG")
     with _opened(Path(path)) as image:
         width, height = image.size  # type: ignore[attr-defined]
         kind: str = image.format  # type: ignore[attr-defined]
@@ -112,6 +118,16 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
             )
         orientation = image.getexif().get(_ORIENTATION, 1)  # type: ignore[attr-defined]
         return ImageHeader(Path(path), (height, width), orientation if orientation in range(1, 9) else 1, kind)
+
+
+def _plain_size(path: str | os.PathLike[str]) -> Size | None:
+    """Give (H, W) of a JPEG that a glance suffices for; None for all that Pillow opens, or tells the fault of."""
+    try:
+        with open(path, "rb") as stream:
+            size = plain_jpeg_size(stream.read(HEAD_BYTES))
+    except OSError:
+        return None
+    return size if size is not None and size[0] * size[1] <= min(_PILLOW_PIXELS, MAX_PIXELS) else None
 
 
 def image_size(path: str | os.PathLike[str]) -> Size:

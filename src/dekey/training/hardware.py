@@ -55,15 +55,18 @@ def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.devic
     return "bf16" if has_bf16(device) else "fp32"
 
 
-def choose_batch_size(device: str, few: bool) -> int:
-    """Choose the objects a step: 32 on CUDA; 16 on a CPU, 8 where there are `few` objects.
+def choose_batch_size(device: str, scenes: bool, few: bool) -> int:
+    """Choose the objects or scenes a step: 32 on CUDA; on a CPU 4 `scenes`, and 16 crops, 8 where they are `few`.
 
     A few pictures fill a CPU's cores, so larger steps are hardly faster there, and the same pictures in more steps teach
-    more: 8,000 views of faces gave a held-out NME of 8.1 % in steps of 32 and 4.7 % in steps of 16 (MobileNetV4 small,
-    128 px), 4.1 % in steps of 16 and 4.6 % in steps of 8 (HGNetV2 B0, 96 px).
+    more. Crops of faces, 8,000 views: a held-out NME of 8.1 % in steps of 32 and 4.7 % in steps of 16 (MobileNetV4 small,
+    128 px), 4.1 % in steps of 16 and 4.6 % in steps of 8 (HGNetV2 B0, 96 px). For scenes see "Objects a step" in
+    docs/results.md.
     """
     if device == "cuda":
         return 32
+    if scenes:
+        return 4
     return 8 if few else 16
 
 

@@ -162,6 +162,13 @@ class TrainingModule(LightningModule):
         """Move a batch; Lightning cannot, because batches are frozen."""
         return batch if device.type == "cpu" else batch.to(device)
 
+    def on_train_start(self) -> None:
+        """List what is clipped, averaged and copied, and where it goes; done at each step it took longer than the work."""
+        pairs = list(zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True))
+        self._averages, self._averaged = _columns([pair for pair in pairs if pair[1].is_floating_point()])
+        self._copies, self._copied = _columns([pair for pair in pairs if not pair[1].is_floating_point()])
+        self._learned = list(self.model.parameters())
+
     def on_train_epoch_start(self) -> None:
         """Begin a round."""
         if self.rounds.interrupted:
@@ -179,7 +186,12 @@ class TrainingModule(LightningModule):
         rate = learning_rate(self.rounds.schedule.progress(self.step), self.lr, self.warmup)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = rate
-        torch.manual_seed(self.seed * 1_000_003 + self.step)
+        seed = self.seed * 1_000_003 + self.step
+        if batch.images.device.type == "cpu":
+            # torch.manual_seed would also note for every GPU that may come which line of which file asked for it.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
         terms = self._loss(batch)
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total):
@@ -213,15 +225,20 @@ class TrainingModule(LightningModule):
             "are kept, look at these images or lower optim.lr"
         )
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the norm of all gradients, in one call for all of them; Lightning would make one for each on a CPU."""
+        assert gradient_clip_val is not None
+        nn.utils.clip_grad_norm_(self._learned, gradient_clip_val, foreach=True)
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Move the average along, tell the watcher, save where a round is long."""
         decay = min(self.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            own, average = self.model.state_dict(), self.average.state_dict()
-            floating = [name for name, value in own.items() if value.is_floating_point()]
-            torch._foreach_lerp_([average[name] for name in floating], [own[name] for name in floating], 1 - decay)
-            for name in own.keys() - set(floating):
-                average[name].copy_(own[name])
+            torch._foreach_lerp_(self._averages, self._averaged, 1 - decay)
+            if self._copies:
+                torch._foreach_copy_(self._copies, self._copied)
         self.step += 1
         schedule = self.rounds.schedule
         if self.rounds.interrupted:
@@ -265,3 +282,7 @@ class TrainingModule(LightningModule):
             waiting=(stream.waited - tally.waited) / in_round,
             best=self.best,
         )
+
+
+def _columns(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]

@@ -189,7 +189,7 @@ def resolve(config: Config, material: Material, device: str) -> Config:
     few = len(material.views) < FEW_OBJECTS
     batch_size = config.run.batch_size
     if batch_size == "auto":
-        batch_size = choose_batch_size(device, few or material.kind == "center")
+        batch_size = choose_batch_size(device, material.kind == "center", few)
     peak_weight = config.model.peak_weight
     if peak_weight == "auto":
         peak_weight = SCENE_PEAK_WEIGHT if material.kind == "center" else FEW_PEAK_WEIGHT if few else 0.0
