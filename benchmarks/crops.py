@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dekey.data import Dataset, geometry
+from dekey.data import Dataset, Instances, geometry
 
 PADDING = 1.25
 ROTATION = np.deg2rad(40.0)
@@ -64,8 +64,7 @@ class Crops:
 
     def plain(self, index: int) -> Crop:
         """Give object `index` upright and centred."""
-        box = self.dataset.instances.boxes[self.objects[index]]
-        return self._crop(index, geometry.crop(box, (self.input_size, self.input_size), PADDING), flipped=False)
+        return self._crop(index, self.image_to_input(index), flipped=False)
 
     def augmented(self, index: int, random: np.random.Generator) -> Crop:
         """Give object `index` rotated by up to 40 degrees, resized by up to 30 % and, half of the time, mirrored.
@@ -83,6 +82,39 @@ class Crops:
             geometry.mirror(self.input_size) if flipped else geometry.identity(),
         )
         return self._crop(index, image_to_input, flipped)
+
+    def found(self, keypoints: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Instances]:
+        """Carry answers in the upright crops back into the images: one Instances an image, in the order of the data set.
+
+        Args:
+            keypoints: (N, K, 2) px of the input, one row a crop.
+            scores: (N, K).
+        """
+        instances = self.dataset.instances
+        places = np.full((len(instances), *keypoints.shape[1:]), np.nan)
+        heights = np.zeros(places.shape[:2])
+        for index, position in enumerate(self.objects):
+            places[position] = geometry.apply(geometry.invert(self.image_to_input(index)), keypoints[index])
+            heights[position] = scores[index]
+        answers = []
+        for image in range(len(self.dataset)):
+            own = self.objects[self.image_of_object[self.objects] == image]
+            truth = instances[own]
+            answers.append(
+                Instances.create(
+                    places[own],
+                    boxes=truth.boxes,
+                    labels=truth.labels,
+                    scores=heights[own].mean(axis=1),
+                    keypoint_scores=heights[own],
+                )
+            )
+        return answers
+
+    def image_to_input(self, index: int) -> geometry.Affine:
+        """Give the affine of object `index` upright and centred."""
+        box = self.dataset.instances.boxes[self.objects[index]]
+        return geometry.crop(box, (self.input_size, self.input_size), PADDING)
 
     def _crop(self, index: int, image_to_input: geometry.Affine, flipped: bool) -> Crop:
         instance = self.objects[index]

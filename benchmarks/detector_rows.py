@@ -143,3 +143,48 @@ def ablation(result: Result) -> tuple[str, Sequence[str], list[list[str]]]:
         )
     head = ["training", "box AP", "OKS-AP (σ 0.05)", "NME", "median px", "p90 px", "epochs", "seconds of a core"]
     return title, head, rows
+
+
+SIZES = "dekey, run.batch_size="
+
+
+def varies_batches(result: Result) -> bool:
+    """Say whether a result of `accuracy` is of dekey, by default or with another number of scenes a step alone."""
+    method = result["method"]
+    alone = method == "dekey" or (method.startswith(SIZES) and method[len(SIZES) :].isdigit())
+    return alone and "batch_size" in result["details"]
+
+
+def batch_sizes(results: Sequence[Result]) -> tuple[Sequence[str], list[list[str]]]:
+    """Give heads and a row for each number of scenes a step, where the same data and minutes were tried with several.
+
+    Raises:
+        ValueError: if two results differ in nothing but the seed, which a mean would have to be made of.
+    """
+    groups: dict[tuple[str, float, int], dict[int, Result]] = {}
+    for result in results:
+        own = groups.setdefault((result["data"], result["minutes"], result["machine"]["cores"]), {})
+        size = result["details"]["batch_size"]
+        if size in own:
+            raise ValueError(f"two results of {result['data']} have {size} scenes a step, expected one")
+        own[size] = result
+    rows = []
+    for (data, minutes, cores), of_size in sorted(groups.items()):
+        for size, result in sorted(of_size.items() if len(of_size) > 1 else ()):
+            found = result["detection"]
+            rows.append(
+                [
+                    data,
+                    f"{minutes:g}",
+                    str(cores),
+                    str(size),
+                    number(result["epochs"], 1),
+                    percent(found["box_AP"]),
+                    percent(found["AP"]),
+                    percent(result["nme"], 2),
+                    number(result["median_px"]),
+                    number(result["p90_px"]),
+                ]
+            )
+    head = ["data", "minutes", "cores", "scenes a step", "epochs", "box AP", "OKS-AP (σ 0.05)", "NME", "median px", "p90 px"]
+    return head, rows

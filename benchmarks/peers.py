@@ -63,7 +63,8 @@ def make_environment(folder: Path, program: str, packages: Sequence[str], overri
         subprocess.run(["uv", "venv", "--clear", "--python", "3.11", str(folder)], check=True, stdout=sys.stderr)
     (folder / "overrides.txt").write_text("".join(line + "\n" for line in overrides))
     command = ["uv", "pip", "install", "--python", str(folder / "bin" / "python")]
-    subprocess.run([*command, "--override", str(folder / "overrides.txt"), *packages], check=True, stdout=sys.stderr)
+    # From its own folder: in this one uv would hold a peer to the versions that dekey is tested with.
+    subprocess.run([*command, "--override", "overrides.txt", *packages], check=True, stdout=sys.stderr, cwd=folder)
     if not path.is_file():
         raise SystemExit(f"{', '.join(packages)} installed into {folder}, but there is no {program}")
     # Last, so that an installation that broke off is done again.

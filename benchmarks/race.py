@@ -52,6 +52,7 @@ METHODS = {
     "dekey": Method("accuracy.py", "dekey"),
     "yolo": Method("yolo_pose.py", "YOLO11n-pose, from scratch", "yolo"),
     "keypoint_rcnn": Method("keypoint_rcnn.py", "Keypoint R-CNN ResNet-18, from scratch", "torchvision"),
+    "lightning_pose": Method("lightning_pose.py", "Lightning Pose ResNet-18, from scratch", "lightning_pose"),
     "simple_baselines": Method("simple_baselines.py", "Simple Baselines ResNet-18, the 2018 recipe"),
     "simple_baselines_improved": Method(
         "simple_baselines.py", "Simple Baselines ResNet-18, improved recipe", options=("--recipe", "improved")
@@ -127,7 +128,7 @@ def install_sizes(environments: Path, methods: Sequence[str]) -> list[dict[str, 
         rows.append(environment_row(label, f"dekey{extra}", folder))
     for name in dict.fromkeys(METHODS[each].environment for each in methods):
         if name is not None and (environments / name).is_dir():
-            install = {"yolo": "ultralytics", "torchvision": "torchvision"}[name]
+            install = {"yolo": "ultralytics", "torchvision": "torchvision", "lightning_pose": "lightning-pose"}[name]
             rows.append(environment_row(install, install, environments / name))
     return rows
 

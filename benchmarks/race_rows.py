@@ -13,6 +13,8 @@ Result = dict[str, Any]
 Group = tuple[tuple[Any, ...], list[Result]]
 
 DEKEY = "dekey"
+SHORT_MINUTES = 10
+SHORT_HEAD = ("data", "method", "minutes", "box AP", "OKS-AP (σ 0.05)", "median px", "objects found", "ms an image")
 
 
 def can_race(result: Result) -> bool:
@@ -46,6 +48,7 @@ def race(results: Sequence[Result]) -> tuple[Sequence[str], list[list[str]]]:
                 percent(mean_detection(own, "box_AP")),
                 percent(mean_detection(own, "AP")),
                 number(statistics.fmean(result["median_px"] for result in own)),
+                percent(mean_detection(own, "found_share")),
                 percent(mean_of([result["details"]["held_out"].get("box_AP") for result in own])),
                 clock(best),
                 "" if method == DEKEY else clock(level),
@@ -54,8 +57,21 @@ def race(results: Sequence[Result]) -> tuple[Sequence[str], list[list[str]]]:
                 str(len(own)),
             ]
         )
-    head = ["data", "method", "CPU, cores", "minutes", "input", "box AP", "OKS-AP (σ 0.05)", "median px", "held-out box AP"]
-    return [*head, "its best after", "dekey as good after", "ms an image", "memory, MiB", "seeds"], rows
+    head = ["data", "method", "CPU, cores", "minutes", "input", "box AP", "OKS-AP (σ 0.05)", "median px", "objects found"]
+    head += ["held-out box AP", "its best after", "dekey as good after", "ms an image", "memory, MiB", "seeds"]
+    return head, rows
+
+
+def can_race_shortly(result: Result) -> bool:
+    """Say whether a result belongs into the short table: of a race, and of few minutes."""
+    return can_race(result) and result["minutes"] <= SHORT_MINUTES
+
+
+def short(results: Sequence[Result]) -> tuple[Sequence[str], list[list[str]]]:
+    """Give heads and rows of the race with the few columns that a reader in a hurry asks for."""
+    head, rows = race(results)
+    chosen = [head.index(name) for name in SHORT_HEAD]
+    return SHORT_HEAD, [[row[column] for column in chosen] for row in rows]
 
 
 def as_good_after(peers: Sequence[Result], rivals: Sequence[Sequence[Result]]) -> float | None:

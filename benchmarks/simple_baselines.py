@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 import dekey.formats
 import dekey.metrics
-from dekey.data import Instances, geometry
+from dekey.data import Instances
 
 STRIDE = 4
 BATCH = 32
@@ -196,31 +196,13 @@ def images_of(crops: list[Crop]) -> Tensor:
 def predict(module: nn.Module, crops: Crops, recipe: Recipe) -> list[Instances]:
     """Find the keypoints of every object in its crop; one Instances an image, in the order of the data set."""
     module.eval()
-    dataset = crops.dataset
-    keypoints = np.full((len(dataset.instances), len(dataset.schema.keypoints), 2), np.nan)
+    keypoints = np.zeros((len(crops), len(crops.dataset.schema.keypoints), 2))
     scores = np.zeros(keypoints.shape[:2])
     for start in range(0, len(crops), BATCH):
-        chosen = range(start, min(start + BATCH, len(crops)))
-        batch = [crops.plain(index) for index in chosen]
-        maps = module(images_of(batch)).float().numpy()
-        cells, peaks = recipe.decode(maps)
-        for index, crop, points, heights in zip(chosen, batch, cells * STRIDE, peaks, strict=True):
-            keypoints[crops.objects[index]] = geometry.apply(geometry.invert(crop.image_to_input), points)
-            scores[crops.objects[index]] = heights
-    found = []
-    for position in range(len(dataset)):
-        own = crops.objects[crops.image_of_object[crops.objects] == position]
-        truth = dataset.instances[own]
-        found.append(
-            Instances.create(
-                keypoints[own],
-                boxes=truth.boxes,
-                labels=truth.labels,
-                scores=scores[own].mean(axis=1),
-                keypoint_scores=scores[own],
-            )
-        )
-    return found
+        batch = [crops.plain(index) for index in range(start, min(start + BATCH, len(crops)))]
+        cells, peaks = recipe.decode(module(images_of(batch)).float().numpy())
+        keypoints[start : start + len(batch)], scores[start : start + len(batch)] = cells * STRIDE, peaks
+    return crops.found(keypoints, scores)
 
 
 def main() -> int:

@@ -301,7 +301,23 @@ def race(results: Sequence[Result]) -> str:
     return markdown(*race_rows.race(results), words=3)
 
 
-GATHERED: dict[str, Callable[[Sequence[Result]], str]] = {"detection": detection, "race": race}
+def race_short(results: Sequence[Result]) -> str:
+    """Make a row for each method of a race of few minutes, with few columns."""
+    return markdown(*race_rows.short(results), words=2)
+
+
+def batch_sizes(results: Sequence[Result]) -> str:
+    """Make a row for each number of scenes a step."""
+    return markdown(*detector_rows.batch_sizes(results))
+
+
+# The maker of a table of many results, and which results of a detector belong into it.
+GATHERED: dict[str, tuple[Callable[[Sequence[Result]], str], Callable[[Result], bool]]] = {
+    "batch_sizes": (batch_sizes, detector_rows.varies_batches),
+    "detection": (detection, lambda result: True),
+    "race": (race, race_rows.can_race),
+    "race_short": (race_short, race_rows.can_race_shortly),
+}
 TABLES: dict[str, Callable[[Result], str]] = {
     "ablation": titled(detector_rows.ablation),
     "classification": classification,

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from race_rows import can_race
 from table_rows import GATHERED, TABLES, accuracy, finds_boxes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,8 +60,9 @@ def table(name: str, results: Sequence[Result]) -> str:
         own = [result for result in measured if f"accuracy-{result['data']}" == name and not finds_boxes(result)]
         parts = [accuracy(own), footer(own)] if own else []
     elif name in GATHERED:
-        own = [result for result in measured if finds_boxes(result) and (name != "race" or can_race(result))]
-        parts = [GATHERED[name](own), footer(own)] if own else []
+        make, belongs = GATHERED[name]
+        own = [result for result in measured if finds_boxes(result) and belongs(result)]
+        parts = [make(own), footer(own)] if own else []
     elif name in TABLES:
         own = [result for result in results if result["benchmark"] == name]
         parts = [part for result in own for part in (TABLES[name](result), footer([result]))]

@@ -76,6 +76,32 @@ def test_the_table():
     assert tables.table("race", results[2:]) == "not measured"
 
 
+def test_the_short_table_has_the_short_races_alone():
+    results = [result("dekey", DEKEY, ms_per_image={"torch": 9.0}), result("dekey", DEKEY, minutes=30)]
+    lines = tables.table("race_short", results).splitlines()
+    assert lines[2] == "| hatches | dekey | 10 | 75.0 % | 50.0 % | 9.00 | – | 9.0 (torch) |"
+    assert len(lines) == 5
+    assert tables.table("race_short", results[1:]) == "not measured"
+
+
+def test_batch_sizes_are_compared_where_there_are_several():
+    results = [
+        result("dekey", DEKEY, batch_size=4),
+        result("dekey, run.batch_size=2", DEKEY, batch_size=2),
+        result("dekey, run.batch_size=8, optim.lr=0.1", DEKEY, batch_size=8),
+        result("dekey", DEKEY, minutes=30, batch_size=4),
+        result("peer", DEKEY, batch_size=16),
+    ]
+    lines = tables.table("batch_sizes", results).splitlines()
+    assert lines[2:4] == [
+        "| hatches | 10 | 2 | 2 | 5.0 | 75.0 % | 50.0 % | 5.00 % | 9.00 | 20.00 |",
+        "| hatches | 10 | 2 | 4 | 5.0 | 75.0 % | 50.0 % | 5.00 % | 9.00 | 20.00 |",
+    ]
+    assert not lines[4]
+    with pytest.raises(ValueError, match="2 scenes a step"):
+        tables.table("batch_sizes", [*results, result("dekey, run.batch_size=2", DEKEY, batch_size=2)])
+
+
 def test_sizes_stand_in_order():
     sizes = [("large", 5000, 4000), ("small", 300, 0)]
     rows = [{"name": name, "install": name, "mib": mib, "accelerator_mib": own, "packages": 9} for name, mib, own in sizes]

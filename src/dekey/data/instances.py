@@ -119,9 +119,9 @@ class Instances:
     def __getitem__(self, index: Index) -> Instances:
         """Select objects by slice, mask or index array; a slice gives views."""
         columns: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            columns[field.name] = None if value is None else value[index]
+        for name in _COLUMNS:
+            value = getattr(self, name)
+            columns[name] = None if value is None else value[index]
         return Instances(**columns)
 
     @property
@@ -144,6 +144,9 @@ class Instances:
             self.scores,
             self.keypoint_scores,
         )
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(Instances))
 
 
 @dataclass(eq=False)

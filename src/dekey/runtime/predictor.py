@@ -13,7 +13,7 @@ from dekey.data import OCCLUDED, UNLABELLED, VISIBLE, Dataset, Instances, Schema
 from dekey.data.align import Alignment
 from dekey.data.geometry import Affine, Size
 from dekey.data.images import ReducedImage, read_header, read_reduced
-from dekey.data.suppress import Views, merged
+from dekey.data.suppress import Views, distinct, merged
 from dekey.errors import DekeyError
 from dekey.runtime.backends import Arrays, Backend
 from dekey.runtime.given import Image, check_threshold, checked_boxes, checked_image
@@ -147,8 +147,10 @@ class Predictor:
             mine = [next(answers) for _ in affines]
             instances = self._instances(mine, affines, own)
             if own is None and self.manifest.finds_boxes:
-                instances = self._distinct(instances, affines, image.size, weakest)
+                instances = self._distinct(instances, None if one_look else affines, image.size, weakest)
             found.append(instances)
+        if one_look and self.manifest.finds_boxes:
+            return found  # without those below the threshold
         if self.manifest.second_look and not self.once:
             found = self._again(images, found)
         for position, (instances, own) in enumerate(zip(found, given, strict=True)):
@@ -274,12 +276,12 @@ class Predictor:
         found = Instances.concatenate(parts, count)
         return found if boxes is None else replace(found, boxes=boxes)
 
-    def _distinct(self, found: Instances, affines: Sequence[Affine], size: Size, weakest: float) -> Instances:
+    def _distinct(self, found: Instances, affines: Sequence[Affine] | None, size: Size, weakest: float) -> Instances:
         """Drop padding and noise of a detector, end boxes at the border of the image, give one answer for each object.
 
         Args:
             found: the answers of all views, equally many for each.
-            affines: image_to_input of each view.
+            affines: image_to_input of each view; None for a single view of the whole image, which cuts no object.
             size: (H0, W0) px of the image.
             weakest: score below which answers are dropped.
         """
@@ -288,13 +290,16 @@ class Predictor:
         # Score 0 is padding; a box wholly outside the image holds nothing of it.
         kept = (found.scores >= weakest) & (found.scores > 0) & (geometry.box_sizes(boxes) > 0).all(1)
         kept &= np.isfinite(boxes).all(1) & np.isfinite(found.keypoints).all((1, 2))
-        view = np.repeat(np.arange(len(affines)), len(found) // len(affines))[kept]
+        count = len(found)
         found = replace(found, boxes=boxes)[kept]
         if len(found) and not (found.labels.min() >= 0 and found.labels.max() < len(self.schema.classes)):
             raise DekeyError(
                 f"the network answered with a class outside the {len(self.schema.classes)} of the model; export it again"
             )
         found = with_labels(found, found.labels, self.schema)
+        if affines is None:
+            return found[distinct(found)]
+        view = np.repeat(np.arange(len(affines)), count // len(affines))[kept]
         shown = np.array([geometry.shown_region(affine, self.manifest.input_size) for affine in affines])
         pixels = np.array([1 / affine[0, 0] for affine in affines])
         return merged(found, Views(shown[view], pixels[view], size))[0]

@@ -74,6 +74,8 @@ def views(
             for x in _centres(width, wide, overlap):
                 box = np.array([x - wide / 2, y - high / 2, x + wide / 2, y + high / 2])
                 chosen.append(geometry.crop(box, input_size))
+    if len(chosen) == 1:
+        return chosen
     return list({tuple(affine.round(6).ravel()): affine for affine in chosen}.values())
 
 
