@@ -12,9 +12,9 @@ Its network is its ResNet-18 with random weights, the lightest of its residual n
 weights of other animals. The rest is its default (`config_default.yaml`): heatmaps of a quarter of the input, Adam at 1e-3
 that halves after 1/2, 2/3 and 5/6 of the steps, augmentation `dlc`, 5 % held out by which the best weights are kept.
 
-What is generous to the peer: it counts steps and not time, so its steps are timed in two short runs before, which together
-with its start, its reading and its own measuring are no part of its minutes; its backbone learns from the first step on,
-where the default waits for 20 epochs because it expects weights.
+What is generous to the peer: it counts steps and not time, so its steps are timed in a short run before, which together with
+its start, its looks at what it holds out, and its own measuring is no part of its minutes; its backbone learns from the first
+step on, where the default waits for 20 epochs because it expects weights.
 
 Half pixels: a target's cell j stands for x = 4·j, and so it is read (`generate_heatmaps`, `run_subpixelmaxima`), so the frame
 of the labels is the frame of the answers, whatever it is; given and taken here are dekey's continuous pixels.
@@ -26,10 +26,9 @@ import argparse
 import csv
 import json
 import os
-import shutil
+import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,8 +47,16 @@ OVERRIDES = (*peers.NO_WINDOWS, "nvidia-dali-cuda110 ; sys_platform == 'never'")
 METHOD = "Lightning Pose ResNet-18, from scratch"
 BATCH = 16
 VAL_SHARE = 0.05
-# Steps of the two runs by which a step is timed.
-SHORT, LONGER = 10, 50
+# Steps of the run by which a step is timed, and how often the real one looks at what it holds out.
+TRIED, LOOKS = 60, 10
+# Runs in the peer's environment: when, by its own log, which step was done.
+_LOGGED = """
+import json, pathlib, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+log = EventAccumulator(str(next(pathlib.Path(sys.argv[1]).rglob("events.out.tfevents.*"))))
+log.Reload()
+print(json.dumps([[each.wall_time, each.step] for tag in log.Tags()["scalars"] for each in log.Scalars(tag)]))
+"""
 LABELS, TEST_LABELS = "labels.csv", "labels_test.csv"  # the peer looks at the second by itself when it is done with the first
 
 
@@ -75,8 +82,8 @@ def write_labels(crops: Crops, folder: Path, name: str) -> None:
             table.writerow([str(path.relative_to(folder)), *numbers])
 
 
-def configuration(crops: Crops, folder: Path, steps: int, seed: int) -> dict[str, Any]:
-    """Make the peer's configuration of a run of so many steps over the labels in `folder`."""
+def configuration(crops: Crops, folder: Path, steps: int, looks: int, seed: int) -> dict[str, Any]:
+    """Make the peer's configuration of a run of so many steps over the labels in `folder`, and looks at what is held out."""
     keypoints = crops.dataset.schema.keypoints
     side = {"height": crops.input_size, "width": crops.input_size}
     data = {"image_resize_dims": side, "data_dir": str(folder), "video_dir": str(folder), "csv_file": LABELS}
@@ -97,7 +104,7 @@ def configuration(crops: Crops, folder: Path, steps: int, seed: int) -> dict[str
             "max_steps": steps,
             "log_every_n_steps": 10,
             "check_val_every_n_epoch": None,
-            "val_check_interval": max(steps // 10, 1),
+            "val_check_interval": max(steps // looks, 1),
             "ckpt_every_n_epochs": None,
             "early_stopping": False,
             "rng_seed_data_pt": seed,
@@ -124,15 +131,29 @@ def configuration(crops: Crops, folder: Path, steps: int, seed: int) -> dict[str
     }
 
 
-def run(program: Path, crops: Crops, folder: Path, name: str, steps: int, seed: int) -> tuple[float, float | None]:
-    """Let the peer train for so many steps; give the seconds of its whole program, and its most memory, MiB."""
+def run(program: Path, crops: Crops, folder: Path, name: str, steps: int, looks: int, seed: int) -> tuple[float, float | None]:
+    """Let the peer train for so many steps; give the seconds a step took, and its most memory, MiB."""
     settings = folder / f"{name}.yaml"
-    settings.write_text(json.dumps(configuration(crops, folder, steps, seed), indent=1))  # JSON is YAML
+    settings.write_text(json.dumps(configuration(crops, folder, steps, looks, seed), indent=1))  # JSON is YAML
     threads = {"OMP_NUM_THREADS": str(peers.threads())}
-    began = time.monotonic()
     command = [str(program), "train", str(settings), "--output_dir", str(folder / name)]
     peak = peers.run(command, folder, {**os.environ, **threads}, 3600 + 3 * peers.SPARE_SECONDS)
-    return time.monotonic() - began, peak
+    logged = subprocess.run(
+        [str(program.with_name("python")), "-c", _LOGGED, str(folder / name)], check=True, capture_output=True, text=True
+    )
+    return step_seconds(json.loads(logged.stdout)), peak
+
+
+def step_seconds(logged: Sequence[tuple[float, int]]) -> float:
+    """Give the seconds that a step took between the first and the last of these (moment s, step).
+
+    Raises:
+        SystemExit: if there are not two different ones.
+    """
+    (began, first), (ended, last) = min(logged, default=(0.0, 0)), max(logged, default=(0.0, 0))
+    if last <= first:
+        raise SystemExit(f"the peer logged {len(logged)} figures, expected those of at least two steps")
+    return (ended - began) / (last - first)
 
 
 def read_answers(path: Path, keypoint_count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -153,7 +174,7 @@ def read_answers(path: Path, keypoint_count: int) -> tuple[NDArray[np.float64], 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Lightning Pose from scratch for some minutes, measured on the test split")
     parser.add_argument("--data", type=Path, required=True, help="folder with train.json and test.json")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of training steps, its looks at held-out images included")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of training steps")
     parser.add_argument("--input", type=int, default=128, help="side of the network input, px; the peer takes multiples of 128")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--environment", type=Path, help="folder of the peer's environment; made there if it is missing")
@@ -168,24 +189,20 @@ def main(words: Sequence[str] | None = None) -> None:
         environment = (arguments.environment or folder / "environment").expanduser().resolve()
         program = peers.make_environment(environment, "bin/litpose", [PACKAGE], OVERRIDES)
         write_labels(train, folder, LABELS)
-        short, _ = run(program, train, folder, "short", SHORT, arguments.seed)
-        longer, _ = run(program, train, folder, "longer", LONGER, arguments.seed)
-        step = max(longer - short, 1e-3) / (LONGER - SHORT)
+        step, _ = run(program, train, folder, "trial", TRIED, 1, arguments.seed)
         steps = max(round(60 * arguments.minutes / step), 1)
         print(f"a step takes {step:.3f} s, so {steps} of them are trained", file=sys.stderr, flush=True)
         write_labels(test, folder, TEST_LABELS)
-        whole, peak = run(program, train, folder, "run", steps, arguments.seed)
+        step, peak = run(program, train, folder, "run", steps, LOOKS, arguments.seed)
         keypoints, scores = read_answers(
             folder / "run" / "image_preds" / TEST_LABELS / "predictions.csv", len(train.dataset.schema.keypoints)
         )
         packages = peers.versions(environment, (PACKAGE, "torch", "lightning"))
-        shutil.rmtree(folder / "run")
     values = dekey.evaluate(test.dataset, test.found(keypoints, scores), normaliser="sqrt_box_area").values
-    seconds = whole - (short - SHORT * step)
     details = {
         "batch_size": BATCH,
         "steps": steps,
-        "training_seconds": round(seconds, 1),
+        "training_seconds": round(steps * step, 1),
         "threads": peers.threads(),
         "peak_memory_mib": peak,
         "packages": packages,
@@ -197,7 +214,7 @@ def main(words: Sequence[str] | None = None) -> None:
         arguments.minutes,
         arguments.input,
         steps * BATCH / (len(train) * (1 - VAL_SHARE)),
-        steps * BATCH / seconds,
+        BATCH / step,
         values,
         details,
     )

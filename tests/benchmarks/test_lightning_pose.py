@@ -49,10 +49,16 @@ def test_what_is_not_annotated_stays_empty(tmp_path: Path) -> None:
 
 
 def test_the_configuration_says_how_long(tmp_path: Path) -> None:
-    training = lightning_pose.configuration(Crops(load("train"), 128), tmp_path, 600, 3)["training"]
+    training = lightning_pose.configuration(Crops(load("train"), 128), tmp_path, 600, 10, 3)["training"]
     assert (training["max_steps"], training["val_check_interval"]) == (600, 60)
     assert training["lr_scheduler_params"]["multisteplr"]["milestone_steps"] == [300, 400, 500]
     assert training["rng_seed_model_pt"] == 3
+
+
+def test_a_step_is_timed_by_the_log() -> None:
+    assert lightning_pose.step_seconds([(107.0, 29), (100.0, 9), (104.0, 19), (110.0, 29)]) == 0.5
+    with pytest.raises(SystemExit, match="at least two steps"):
+        lightning_pose.step_seconds([(100.0, 9)])
 
 
 @pytest.mark.parametrize("side", ["96", "0", "-128"])
