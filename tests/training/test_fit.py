@@ -263,3 +263,9 @@ def test_training_leaves_the_process_as_it_was(photographs: Path, tmp_path: Path
     assert cv2.getNumThreads() == 2
     assert signal.getsignal(signal.SIGINT) is handler
     assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize(("scenes", "few", "size"), [(True, True, 4), (True, False, 4), (False, True, 8), (False, False, 16)])
+def test_steps_are_small_on_a_cpu(scenes: bool, few: bool, size: int) -> None:
+    assert hardware.choose_batch_size("cpu", scenes, few) == size
+    assert hardware.choose_batch_size("cuda", scenes, few) == 32
