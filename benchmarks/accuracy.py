@@ -16,7 +16,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +49,30 @@ def curve(rows: Sequence[Mapping[str, str]]) -> list[list[float | None]]:
 
 
 def milliseconds(folder: Path, predictor: Predictor, test: Dataset) -> dict[str, float]:
-    """Time what finds objects by itself on single test images, from decoded pixels to objects, in torch and ONNX Runtime."""
+    """Time what finds objects by itself on single test images, from decoded pixels to objects.
+
+    In torch, in ONNX Runtime, and where it is installed in OpenVINO, in bf16 where the processor can, as it does for a peer.
+    """
     if not predictor.manifest.finds_boxes:
         return {}
     from dekey.export import export_onnx
     from dekey.models.checkpoint import load_torch_backend
 
     pictures = [sample.read_image() for sample in test.subset(range(min(TIMED, len(test))))]
-    export_onnx(load_torch_backend(folder / "model.safetensors", "cpu"), folder / "model.onnx", pictures[:4])
+    file = folder / "model.onnx"
+    export_onnx(load_torch_backend(folder / "model.safetensors", "cpu"), file, pictures[:4])
+    runtimes: dict[str, Callable[[], Predictor]] = {
+        "torch": lambda: dekey.load(folder),
+        "ONNX Runtime": lambda: dekey.load(file),
+    }
+    if find_spec("openvino") is not None:
+        from dekey.runtime.openvino import OpenvinoBackend, computes_bf16
+
+        runtimes["OpenVINO"] = lambda: Predictor(OpenvinoBackend(file, "bf16" if computes_bf16() else "fp32"))
     times = {}
-    for name, path in (("torch", folder), ("ONNX Runtime", folder / "model.onnx")):
-        model, own = dekey.load(path), []
+    for name, load in runtimes.items():
+        model = load()
+        own = []
         for picture in [*pictures[:WARM], *pictures]:
             began = time.perf_counter()
             model(picture)
