@@ -182,6 +182,10 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(words)
     if arguments.input % 128 or arguments.input <= 0:
         parser.error(f"--input is {arguments.input}, expected a positive multiple of 128")
+    if arguments.minutes <= 0:
+        parser.error(f"--minutes is {arguments.minutes:g}, expected more than none")
+    if not all((arguments.data / name).is_file() for name in ("train.json", "test.json")):
+        parser.error(f"{arguments.data} has no train.json and test.json")
     begun = record.facts()
     train, test = (Crops(dekey.read(arguments.data / f"{part}.json"), arguments.input) for part in ("train", "test"))
     with tempfile.TemporaryDirectory() as temporary:

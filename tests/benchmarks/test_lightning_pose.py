@@ -61,8 +61,16 @@ def test_a_step_is_timed_by_the_log() -> None:
         lightning_pose.step_seconds([(100.0, 9)])
 
 
-@pytest.mark.parametrize("side", ["96", "0", "-128"])
-def test_an_input_that_it_does_not_take_is_refused(side: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--input", "96"], "expected a positive multiple of 128"),
+        (["--input", "-128"], "expected a positive multiple of 128"),
+        (["--minutes", "0"], "expected more than none"),
+        ([], "has no train.json and test.json"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_at_once(words: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        lightning_pose.main(["--data", "nowhere", "--input", side])
-    assert "expected a positive multiple of 128" in capsys.readouterr().err
+        lightning_pose.main(["--data", "nowhere", *words])
+    assert reason in capsys.readouterr().err

@@ -1,8 +1,8 @@
 """The size of a JPEG that has nothing else to tell, from its first bytes.
 
-Pillow opens every picture, and takes 0.15 ms for it, as long as a quarter of the decoding of a small one. The markers before
-the scan (ITU-T T.81, B.2) say the size of a plain JPEG in a hundredth of that. Whatever else a file may have to say (an EXIF
-orientation, a second picture, other codings, fill bytes) is left to Pillow.
+Pillow opens every picture, and takes 0.10 ms for it, 0.15 in a cold cache: a quarter of the decoding of a small one. To open
+the file and read the markers before its scan (ITU-T T.81, B.2), which say the size of a plain JPEG, takes 0.01 ms. Whatever
+else a file may have to say (an EXIF orientation, a second picture, other codings, fill bytes) is left to Pillow.
 """
 
 from __future__ import annotations
