@@ -148,43 +148,45 @@ def ablation(result: Result) -> tuple[str, Sequence[str], list[list[str]]]:
 SIZES = "dekey, run.batch_size="
 
 
-def varies_batches(result: Result) -> bool:
-    """Say whether a result of `accuracy` is of dekey, by default or with another number of scenes a step alone."""
-    method = result["method"]
-    alone = method == "dekey" or (method.startswith(SIZES) and method[len(SIZES) :].isdigit())
-    return alone and "batch_size" in result["details"]
-
-
-def batch_sizes(results: Sequence[Result]) -> tuple[Sequence[str], list[list[str]]]:
-    """Give heads and a row for each number of scenes a step, where the same data and minutes were tried with several.
+def batch_runs(results: Sequence[Result]) -> list[Result]:
+    """Choose dekey's runs of the same data, minutes and machine with several numbers of scenes a step, in the table's order.
 
     Raises:
         ValueError: if two results differ in nothing but the seed, which a mean would have to be made of.
     """
-    groups: dict[tuple[str, float, int], dict[int, Result]] = {}
+    groups: dict[tuple[str, float, int, str], dict[int, Result]] = {}
     for result in results:
-        own = groups.setdefault((result["data"], result["minutes"], result["machine"]["cores"]), {})
-        size = result["details"]["batch_size"]
+        method, machine, size = result["method"], result["machine"], result["details"].get("batch_size")
+        alone = method == "dekey" or (method.startswith(SIZES) and method[len(SIZES) :].isdigit())
+        if not alone or size is None:
+            continue
+        own = groups.setdefault((result["data"], result["minutes"], machine["cores"], machine["cpu"]), {})
         if size in own:
             raise ValueError(f"two results of {result['data']} have {size} scenes a step, expected one")
         own[size] = result
+    return [own[size] for _, own in sorted(groups.items()) if len(own) > 1 for size in sorted(own)]
+
+
+def batch_sizes(results: Sequence[Result]) -> tuple[Sequence[str], list[list[str]]]:
+    """Give heads and a row for each number of scenes a step; the CPU in a column where there are several."""
+    several = len({result["machine"]["cpu"] for result in results}) > 1
     rows = []
-    for (data, minutes, cores), of_size in sorted(groups.items()):
-        for size, result in sorted(of_size.items() if len(of_size) > 1 else ()):
-            found = result["detection"]
-            rows.append(
-                [
-                    data,
-                    f"{minutes:g}",
-                    str(cores),
-                    str(size),
-                    number(result["epochs"], 1),
-                    percent(found["box_AP"]),
-                    percent(found["AP"]),
-                    percent(result["nme"], 2),
-                    number(result["median_px"]),
-                    number(result["p90_px"]),
-                ]
-            )
-    head = ["data", "minutes", "cores", "scenes a step", "epochs", "box AP", "OKS-AP (σ 0.05)", "NME", "median px", "p90 px"]
-    return head, rows
+    for result in results:
+        found, machine = result["detection"], result["machine"]
+        rows.append(
+            [
+                result["data"],
+                *([machine["cpu"]] if several else []),
+                f"{result['minutes']:g}",
+                str(machine["cores"]),
+                str(result["details"]["batch_size"]),
+                number(result["epochs"], 1),
+                percent(found["box_AP"]),
+                percent(found["AP"]),
+                percent(result["nme"], 2),
+                number(result["median_px"]),
+                number(result["p90_px"]),
+            ]
+        )
+    head = ["data", *(["CPU"] if several else []), "minutes", "cores", "scenes a step", "epochs", "box AP", "OKS-AP (σ 0.05)"]
+    return [*head, "NME", "median px", "p90 px"], rows

@@ -62,9 +62,16 @@ def race(results: Sequence[Result]) -> tuple[Sequence[str], list[list[str]]]:
     return head, rows
 
 
-def can_race_shortly(result: Result) -> bool:
-    """Say whether a result belongs into the short table: of a race, and of few minutes."""
-    return can_race(result) and result["minutes"] <= SHORT_MINUTES
+def races(results: Sequence[Result]) -> list[Result]:
+    """Choose the results that belong into the table of the race."""
+    return [result for result in results if can_race(result)]
+
+
+def short_races(results: Sequence[Result]) -> list[Result]:
+    """Choose the races of few minutes on the machine that was asked last."""
+    own = [result for result in races(results) if result["minutes"] <= SHORT_MINUTES]
+    last = max(own, key=lambda result: result["date"], default=None)
+    return [result for result in own if last is not None and is_of(result["machine"], last["machine"])]
 
 
 def short(results: Sequence[Result]) -> tuple[Sequence[str], list[list[str]]]:
@@ -72,6 +79,11 @@ def short(results: Sequence[Result]) -> tuple[Sequence[str], list[list[str]]]:
     head, rows = race(results)
     chosen = [head.index(name) for name in SHORT_HEAD]
     return SHORT_HEAD, [[row[column] for column in chosen] for row in rows]
+
+
+def is_of(machine: Result, other: Result) -> bool:
+    """Say whether two descriptions are of the same CPU and as many cores."""
+    return all(machine[key] == other[key] for key in ("cpu", "cores"))
 
 
 def as_good_after(peers: Sequence[Result], rivals: Sequence[Sequence[Result]]) -> float | None:

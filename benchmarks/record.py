@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -93,6 +94,8 @@ def facts() -> dict[str, Any]:
 def write(name: str, payload: Mapping[str, Any], begun: Mapping[str, Any] | None = None, folder: Path = RESULTS) -> Path:
     """Write a result with its facts to FOLDER/NAME.json, whole or not at all.
 
+    Where a result of another machine lies there, that one stays and the new one's name also says the machine.
+
     Args:
         name: file name without suffix: letters, digits, ``-``, ``_`` and ``.``.
         payload: what was measured; its key ``benchmark`` says which table it belongs to.
@@ -106,9 +109,12 @@ def write(name: str, payload: Mapping[str, Any], begun: Mapping[str, Any] | None
         raise ValueError(f"'{name}' is no plain file name; use letters, digits, '-', '_' and '.'")
     if "benchmark" not in payload:
         raise ValueError("the payload does not say which benchmark it belongs to; add the key 'benchmark'")
-    text = json.dumps({**payload, **(facts() if begun is None else begun)}, indent=2, allow_nan=False) + "\n"
+    whole = {**payload, **(facts() if begun is None else begun)}
+    text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
+    if _is_of_another(path, whole.get("machine", {})):
+        path = folder / f"{name}-{machine_name(whole['machine'])}.json"
     handle, part = tempfile.mkstemp(dir=folder, prefix=f".{name}-", suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -121,6 +127,21 @@ def write(name: str, payload: Mapping[str, Any], begun: Mapping[str, Any] | None
         Path(part).unlink(missing_ok=True)
         raise
     return path
+
+
+def machine_name(machine: Mapping[str, Any]) -> str:
+    """Write a machine's CPU and cores as a part of a file name."""
+    words = re.sub(r"\(R\)|\(TM\)|Processor|CPU", " ", machine["cpu"])
+    return "-".join([*re.findall(r"[a-z0-9]+", words.lower()), f"{machine['cores']}core"])
+
+
+def _is_of_another(path: Path, machine: Mapping[str, Any]) -> bool:
+    """Say whether a result lies there that was taken on another CPU or another number of cores."""
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))["machine"]
+        return any(there[key] != machine[key] for key in ("cpu", "cores"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def accuracy(

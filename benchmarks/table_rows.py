@@ -311,12 +311,12 @@ def batch_sizes(results: Sequence[Result]) -> str:
     return markdown(*detector_rows.batch_sizes(results))
 
 
-# The maker of a table of many results, and which results of a detector belong into it.
-GATHERED: dict[str, tuple[Callable[[Sequence[Result]], str], Callable[[Result], bool]]] = {
-    "batch_sizes": (batch_sizes, detector_rows.varies_batches),
-    "detection": (detection, lambda result: True),
-    "race": (race, race_rows.can_race),
-    "race_short": (race_short, race_rows.can_race_shortly),
+# The maker of a table of many results, and what chooses them among the results of detectors.
+GATHERED: dict[str, tuple[Callable[[Sequence[Result]], str], Callable[[Sequence[Result]], list[Result]]]] = {
+    "batch_sizes": (batch_sizes, detector_rows.batch_runs),
+    "detection": (detection, list),
+    "race": (race, race_rows.races),
+    "race_short": (race_short, race_rows.short_races),
 }
 TABLES: dict[str, Callable[[Result], str]] = {
     "ablation": titled(detector_rows.ablation),

@@ -60,8 +60,8 @@ def table(name: str, results: Sequence[Result]) -> str:
         own = [result for result in measured if f"accuracy-{result['data']}" == name and not finds_boxes(result)]
         parts = [accuracy(own), footer(own)] if own else []
     elif name in GATHERED:
-        make, belongs = GATHERED[name]
-        own = [result for result in measured if finds_boxes(result) and belongs(result)]
+        make, choose = GATHERED[name]
+        own = choose([result for result in measured if finds_boxes(result)])
         parts = [make(own), footer(own)] if own else []
     elif name in TABLES:
         own = [result for result in results if result["benchmark"] == name]

@@ -122,7 +122,7 @@ def main() -> None:
         "network": f"{arguments.backbone}, {arguments.up} decoder {arguments.decoder}",
         "rows": rows,
     }
-    print(record.write(f"throughput-{arguments.backbone}", payload, begun, arguments.results))
+    print(record.write(f"throughput-{arguments.backbone}-{arguments.input}px", payload, begun, arguments.results))
 
 
 if __name__ == "__main__":

@@ -84,6 +84,15 @@ def test_the_short_table_has_the_short_races_alone():
     assert tables.table("race_short", results[1:]) == "not measured"
 
 
+def test_the_short_table_is_of_the_machine_asked_last():
+    newer = {"date": "2026-02-02T03:04:05+00:00", "machine": FACTS["machine"] | {"cpu": "B"}}
+    results = [result("dekey", DEKEY), result("peer", DEKEY) | newer, result("dekey", DEKEY, minutes=30)]
+    text = tables.table("race_short", results)
+    assert [line.split(" | ")[1] for line in text.splitlines()[2:-2]] == ["peer"]
+    assert "Measured on B," in text
+    assert "Measured on A," not in text
+
+
 def test_batch_sizes_are_compared_where_there_are_several():
     results = [
         result("dekey", DEKEY, batch_size=4),
@@ -100,6 +109,15 @@ def test_batch_sizes_are_compared_where_there_are_several():
     assert not lines[4]
     with pytest.raises(ValueError, match="2 scenes a step"):
         tables.table("batch_sizes", [*results, result("dekey, run.batch_size=2", DEKEY, batch_size=2)])
+
+
+def test_batch_sizes_of_two_machines_are_not_compared():
+    other = {"machine": FACTS["machine"] | {"cpu": "B"}}
+    alone = [result("dekey", DEKEY, batch_size=4), result("dekey, run.batch_size=2", DEKEY, batch_size=2) | other]
+    assert tables.table("batch_sizes", alone) == "not measured"
+    text = tables.table("batch_sizes", [*alone, result("dekey", DEKEY, batch_size=4) | other])
+    assert [line.split(" | ")[3] for line in text.splitlines()[2:4]] == ["2", "4"]
+    assert "Measured on A," not in text
 
 
 def test_sizes_stand_in_order():
@@ -163,12 +181,14 @@ def test_a_race_goes_on_where_it_stopped_and_outlives_a_failure(
     assert "0 of them now" in capfd.readouterr().err
     assert race.main([*words[:1], *words[2:], "10", "--again"]) == 0
     assert written.stat().st_mtime_ns > first
-    # A result of another machine is not this one's.
+    # A result of another machine is not this one's, and stays.
     other = json.loads(written.read_text())
     other["machine"]["cores"] += 1
     written.write_text(json.dumps(other))
     assert race.main([*words[:1], *words[2:], "10"]) == 0
-    assert json.loads(written.read_text())["machine"]["cores"] == other["machine"]["cores"] - 1
+    assert json.loads(written.read_text()) == other
+    (own,) = (path for path in written.parent.iterdir() if path != written)
+    assert json.loads(own.read_text())["machine"]["cores"] == other["machine"]["cores"] - 1
 
 
 def test_memory_counts_children_and_a_file_of_two_names_once(tmp_path: Path):

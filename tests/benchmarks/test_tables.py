@@ -141,6 +141,17 @@ def test_a_result_is_written_with_its_facts_and_without_leftovers(tmp_path: Path
     assert [left.name for left in tmp_path.iterdir()] == ["start_up.json"]
 
 
+def test_a_result_of_another_machine_stays(tmp_path: Path):
+    other = FACTS | {"machine": FACTS["machine"] | {"cpu": "Intel(R) Xeon(R) Processor (family 6 model 207)", "cores": 1}}
+    first = record.write("start_up", START_UP, FACTS, tmp_path)
+    second = record.write("start_up", START_UP, other, tmp_path)
+    assert (first.name, second.name) == ("start_up.json", "start_up-intel-xeon-family-6-model-207-1core.json")
+    assert record.write("start_up", START_UP | {"rounds": 9}, other, tmp_path) == second
+    assert json.loads(second.read_text())["rounds"] == 9
+    assert json.loads(first.read_text())["machine"] == FACTS["machine"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "payload"),
     [("../up", START_UP), ("", START_UP), ("fine", {"rows": []}), ("fine", {"benchmark": "x", "value": float("nan")})],
