@@ -25,10 +25,11 @@ DECODER_TIMES = (
 
 
 def accuracy(results: Sequence[Result]) -> str:
-    """Make a row for each method, duration, input and CPU; runs that differ in the seed are averaged, with their range."""
+    """Make a row for each method, duration, input, CPU and cores; runs that differ in the seed share it, with their range."""
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
-        key = (result["minutes"], result["input_size"], input_of(result), result["machine"]["cpu"], result["method"])
+        machine = result["machine"]
+        key = (result["minutes"], result["input_size"], input_of(result), machine["cpu"], machine["cores"], result["method"])
         groups.setdefault(key, []).append(result)
     several_cpus = len({key[3] for key in groups}) > 1
 
@@ -36,12 +37,13 @@ def accuracy(results: Sequence[Result]) -> str:
         return statistics.fmean(result[column] for result in own)
 
     rows = []
-    for key, own in sorted(groups.items(), key=lambda item: (*item[0][:4], -mean(item[1], "nme"), item[0][4])):
-        minutes, _, shown, cpu, method = key
+    for key, own in sorted(groups.items(), key=lambda item: (*item[0][:5], -mean(item[1], "nme"), item[0][5])):
+        minutes, _, shown, cpu, cores, method = key
         rows.append(
             [
                 method,
                 *([cpu] if several_cpus else []),
+                str(cores),
                 f"{minutes:g}",
                 shown,
                 f"{mean(own, 'epochs'):.1f}",
@@ -52,7 +54,7 @@ def accuracy(results: Sequence[Result]) -> str:
                 str(len(own)),
             ]
         )
-    head = ["method", *(["CPU"] if several_cpus else []), "minutes", "input", "epochs", "images/s"]
+    head = ["method", *(["CPU"] if several_cpus else []), "cores", "minutes", "input", "epochs", "images/s"]
     return markdown([*head, "NME (√box area)", "median px", "p90 px", "seeds"], rows)
 
 

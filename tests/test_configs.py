@@ -9,8 +9,8 @@ from dekey.config import Config, read_config
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
-def test_the_heatmap_configuration_shows_every_setting_at_its_default() -> None:
-    shown = yaml.safe_load((CONFIGS / "heatmap.yaml").read_text())
+def test_the_default_configuration_shows_every_setting_at_its_default() -> None:
+    shown = yaml.safe_load((CONFIGS / "default.yaml").read_text())
     default = Config.model_validate({"data": {"train": "annotations.json"}}).model_dump(mode="json")
     assert shown == default
 

@@ -18,13 +18,12 @@ from dekey.errors import DekeyError
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; what the block writes there takes its place when the block ends without error.
 
+    A link stays, and the file that it leads to is replaced.
+
     Raises:
-        DekeyError: if the folder does not exist or `path` is one.
+        DekeyError: if the folder does not exist or `path` is one, or a device or a pipe.
     """
-    if path.is_dir():
-        raise DekeyError(f"{path} is a folder, expected the name of a file to write")
-    if not path.parent.is_dir():
-        raise DekeyError(f"the folder {path.parent} does not exist; create it first")
+    path = _target(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield temporary
@@ -42,27 +41,38 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
         DekeyError: if a folder does not exist or a path is one.
     """
     with ExitStack() as stack:
+        paths = [_target(path) for path in paths]
         places = [stack.enter_context(_staged(path)) for path in paths]
         yield [staged for staged, _ in places]
         for staged, _ in places:
             _to_disk(staged)
-        done: list[tuple[Path, Path]] = []
+        done: list[tuple[Path, Path, bool]] = []
         try:
             for path, (staged, aside) in zip(paths, places, strict=True):
-                if path.is_file():
+                new = not path.is_file()
+                done.append((path, aside, new))
+                if not new:
                     path.replace(aside)
-                    done.append((path, aside))
-                    staged.replace(path)
-                else:
-                    staged.replace(path)
-                    done.append((path, aside))
-        except OSError:
-            for path, aside in done:
-                if aside.exists():
-                    aside.replace(path)
-                else:
+                staged.replace(path)
+        except BaseException:  # an interrupt, too, must not leave one file new and another old
+            for path, aside, new in done:
+                if new:
                     path.unlink(missing_ok=True)
+                elif aside.exists():
+                    aside.replace(path)
             raise
+
+
+def _target(path: Path) -> Path:
+    """Follow a link to the file that is to be replaced, and check that one can lie there."""
+    if path.is_dir():
+        raise DekeyError(f"{path} is a folder, expected the name of a file to write")
+    if path.exists() and not path.is_file():
+        raise DekeyError(f"{path} is a device or a pipe, expected the name of a file to write")
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if not path.parent.is_dir():
+        raise DekeyError(f"the folder {path.parent} does not exist; create it first")
+    return path
 
 
 def _to_disk(path: Path) -> None:
@@ -73,10 +83,6 @@ def _to_disk(path: Path) -> None:
 @contextmanager
 def _staged(path: Path) -> Iterator[tuple[Path, Path]]:
     """Give two temporary names beside `path`, for what is to come and what was there; both are gone after the block."""
-    if path.is_dir():
-        raise DekeyError(f"{path} is a folder, expected the name of a file to write")
-    if not path.parent.is_dir():
-        raise DekeyError(f"the folder {path.parent} does not exist; create it first")
     staged, aside = (path.with_name(f".{path.name}.{secrets.token_hex(4)}.{end}") for end in ("part", "old.part"))
     try:
         yield staged, aside

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -227,3 +228,34 @@ def test_a_picture_that_cannot_be_read_ends_the_run_or_is_left_out(
         (folder / file.name).unlink()
     assert main([*words, "--skip-broken"]) == 2
     assert "none of the 2 images can be read" in capsys.readouterr().err
+
+
+def test_boxes_of_another_version_of_the_picture_and_empty_ones_are_refused(
+    small_onnx: Path, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = sorted((small_data.parent / "images").iterdir())[0]
+    shutil.copy(source, tmp_path / "1.jpg")
+    for (width, height), box, told in [
+        ((960, 540), [10, 20, 100, 100], "1.jpg is 480x270 but the --boxes file says 960x540"),
+        ((480, 270), [10, 20, 0, 100], "an object of "),
+    ]:
+        values = {
+            "categories": [{"id": 1, "name": "glue_tube", "keypoints": ["head", "tail"]}],
+            "images": [{"id": 1, "file_name": "1.jpg", "width": width, "height": height}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": box, "keypoints": [20, 30, 2, 25, 35, 2]}],
+        }
+        (tmp_path / "boxes.json").write_text(json.dumps(values))
+        words = ["predict", str(small_onnx), str(tmp_path / "1.jpg"), "--boxes", str(tmp_path / "boxes.json")]
+        for more in ([], ["--skip-broken"]):
+            assert main([*words, *more]) == 2
+            error = capsys.readouterr().err
+            assert told in error
+            assert "1.jpg" in error
+
+
+def test_a_picture_too_long_for_a_jpeg_is_not_drawn(
+    small_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "long.png"), np.zeros((2, 65_501, 3), np.uint8))
+    assert main(["predict", str(small_onnx), str(tmp_path / "long.png"), "--draw", str(tmp_path / "drawn")]) == 2
+    assert "65501x2 px, and a JPEG has at most 65500; leave --draw out" in capsys.readouterr().err

@@ -104,3 +104,16 @@ def test_a_run_may_start_from_another_as_it_is(
     folder = ["--images", str(small_data.parent), "--out", str(tmp_path / "other"), f"--set=start.model={small_run}"]
     assert main(["train", *words, *folder]) == 2
     assert "expected the same in the same order" in capsys.readouterr().err
+
+
+def test_the_folder_at_hand_is_pruned_without_a_teacher_and_resumed(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.chdir(small_run)
+    assert main(["prune", ".", "--out", str(out), "--epochs=1", "--teacher=none"]) == 0
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert config["teacher"]["model"] is None
+    assert config["augment"]["small"] == 0
+    assert main(["prune", ".", "--out", str(out), "--teacher=none", "--resume"]) == 0
+    assert "already over" in capsys.readouterr().err

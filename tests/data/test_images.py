@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from dekey.data import images
 from dekey.data.images import image_size, read_image
@@ -94,3 +98,57 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path, monkeypatch
     monkeypatch.setattr(images, "MAX_PIXELS", 500)
     with pytest.raises(DekeyError, match="more than the limit of 500"):
         read_image(tmp_path / "a.png")
+
+
+def late_exif(png: bytes) -> bytes:
+    """Put the EXIF block of a PNG behind its pixels."""
+    start = png.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(png[start : start + 4], "big")
+    return png[:start] + png[end:-12] + png[start:end] + png[-12:]
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_the_header_of_a_png_is_read_without_its_pixels(
+    tmp_path: Path, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(picture(32, 48)).save(tmp_path / "a.png", exif=exif)
+    (tmp_path / "b.png").write_bytes(late_exif((tmp_path / "a.png").read_bytes()))
+    Image.fromarray(picture(32, 48)).save(tmp_path / "c.png")
+    shown = [read_image(tmp_path / name) for name in ("a.png", "b.png")]
+    np.testing.assert_array_equal(shown[0], shown[1])
+
+    def refuse(self: Any) -> None:
+        raise AssertionError("the pixels were decoded")
+
+    monkeypatch.setattr(PngImageFile, "load", refuse)
+    assert [images.read_header(tmp_path / name).orientation for name in ("a.png", "b.png", "c.png")] == [orientation] * 2 + [1]
+    assert image_size(tmp_path / "b.png") == shown[1].shape[:2]
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_an_orientation_in_xmp_alone_turns_nothing(tmp_path: Path, orientation: int) -> None:
+    """OpenCV, which decodes, does not know of it; Pillow would."""
+    xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:D tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
+    Image.fromarray(picture(32, 48)).save(tmp_path / "a.jpg", xmp=xmp)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert opened.getexif().get(ORIENTATION) == orientation
+    assert images.read_header(tmp_path / "a.jpg").orientation == 1
+    assert read_image(tmp_path / "a.jpg").shape == (32, 48, 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(16320, 12240), (30000, 20000)])
+def test_the_limit_of_pixels_is_our_own(tmp_path: Path, width: int, height: int) -> None:
+    """A telephone's 200 million are more than Pillow opens by itself."""
+    head = struct.pack(">II5B", width, height, 8, 2, 0, 0, 0)
+    chunks = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in ((b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    )
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    if width * height <= images.MAX_PIXELS:
+        assert image_size(tmp_path / "a.png") == (height, width)
+    else:
+        with pytest.raises(DekeyError, match="more than the limit of 400000000; cut it into tiles"):
+            image_size(tmp_path / "a.png")

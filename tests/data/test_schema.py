@@ -21,6 +21,8 @@ from dekey.errors import DekeyError
         (["forelegL4", "forelegR4"], [1, 0]),
         (["L_F_Paw", "R_F_Paw"], [1, 0]),
         (["tip"], [0]),
+        (["глаз_left", "глаз_right", "ухо_left", "ухо_right"], [1, 0, 3, 2]),
+        (["œil_l", "œil_r"], [1, 0]),
         (COCO_PERSON_KEYPOINTS, [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]),
     ],
 )
@@ -38,6 +40,7 @@ def test_names_that_say_their_side_decide_the_mirror(names: list[str], mirror: l
         ["jaw_0", "jaw_1", "left_eye", "right_eye"],
         ["left_eye", "Left-Eye", "right_eye"],
         ["1", "2", "3"],
+        ["目_left", "耳_right"],
     ],
 )
 def test_names_that_leave_it_open_give_no_mirror_and_the_reason(names: list[str]) -> None:
@@ -89,6 +92,9 @@ def test_only_coco_persons_get_sigmas_by_themselves() -> None:
     assert Schema.create(["x"], ["a"]).with_sigmas(0.05).sigmas == pytest.approx([0.05])
 
 
+STORED = Schema.create(["a"], ["k", "l"]).to_dict()
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -102,6 +108,9 @@ def test_only_coco_persons_get_sigmas_by_themselves() -> None:
         (lambda: Schema.create(["a"], ["k"], present=[[True, True]]), "`present` has shape"),
         (lambda: Schema.create(["a"], ["wrist", "elbow"]).keypoint_index("wirst"), "did you mean 'wrist'"),
         (lambda: Schema.from_dict({"classes": ["a"]}), "stored schema is not whole"),
+        (lambda: Schema.from_dict(STORED | {"edges": [[10**30, 0]]}), "stored schema is not whole"),
+        (lambda: Schema.from_dict(STORED | {"classes": [1]}), "stored schema is not whole"),
+        (lambda: Schema.create(["a"], ["k", "l"], edges=[(-1, 0)]), "edge names keypoint -1"),
     ],
 )
 def test_a_schema_that_does_not_fit_together_is_refused(make: object, says: str) -> None:

@@ -136,3 +136,21 @@ def test_exchanges_are_all_pairs_limbs_and_pairs() -> None:
     limbs = Schema.create(["a"], ["arm_1_l", "arm_2_l", "arm_1_r", "arm_2_r", "eye_l", "eye_r"], [(0, 1), (2, 3)])
     assert [int((each != np.arange(6)).sum()) for each in exchanges(limbs)] == [6, 4, 2, 2, 2]
     assert exchanges(Schema.create(["a"], ["top", "end"])) == []
+
+
+def test_objects_without_a_shape_are_not_compared() -> None:
+    """Placeholders on one spot, and objects of which no three points are labelled in common."""
+    assert measure(np.full((20, 8), 20 + 20j)) is None
+    disjoint = np.full((20, 60), np.nan + 0j)
+    for row in range(20):
+        disjoint[row, 3 * row : 3 * row + 3] = [0, 10, 10j]
+    assert measure(disjoint) is None
+    assert summary(suspects(np.concatenate([planted(objects(60)), np.full((6, 8), 20 + 20j)]))) == WANTED
+
+
+def test_an_exchange_names_points_whose_partner_is_known() -> None:
+    points = planted(objects(60))
+    points[7, 3] = np.nan
+    found = next(each for each in suspects(points) if each.index == 7)
+    assert 4 not in found.keypoints
+    assert np.isfinite(found.expected).all()

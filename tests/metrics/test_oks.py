@@ -218,3 +218,13 @@ def test_keypoints_that_a_class_lacks_are_left_out() -> None:
     judge = OksAveragePrecision(np.array([0.1, 0.1]), 1, np.array([[True, False]]))
     judge.update(truth, found, 0)
     assert judge.compute()["AP_medium"] == pytest.approx(1)
+
+
+def test_an_area_of_zero_is_none() -> None:
+    truth = Instances.create([[[10.0, 10], [20, 20]]], boxes=[[5.0, 5, 25, 25]], areas=[0.0])
+    areas, source = object_areas(truth)
+    assert (areas.tolist(), source.tolist()) == ([400.0], [1])
+    found = Instances.create(truth.keypoints + 0.1, scores=[0.9])
+    precision = OksAveragePrecision(np.array([0.1, 0.1]))
+    precision.update(truth, found, 0)
+    assert precision.compute()["AP"] == pytest.approx(1)

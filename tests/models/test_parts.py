@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dekey.errors import DekeyError
 from dekey.models.backbone import _features_only, build_backbone
 from dekey.models.decoder import DeconvDecoder, Head
-from dekey.models.losses import heatmap_mse, masked_mean, visibility_bce
+from dekey.models.imitation import _excess
+from dekey.models.losses import (
+    center_focal,
+    heatmap_cross_entropy,
+    heatmap_mse,
+    masked_mean,
+    quality_focal,
+    visibility_bce,
+)
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "hgnetv2_b0", "mobilenetv4_conv_small"])
@@ -104,3 +116,37 @@ def test_visibility_bce_ignores_the_unlabelled() -> None:
     logits = torch.tensor([[0.0, 50.0]])
     visible, mask = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]])
     assert visibility_bce(logits, visible, mask).item() == pytest.approx(0.6931, abs=1e-4)
+
+
+class _Called(TorchDispatchMode):
+    """Notes which operations are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.__name__.split(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_losses_call_nothing_that_cuda_refuses_under_autocast() -> None:
+    """Torch bans the cross-entropy of probabilities there, and nothing on a CPU shows it."""
+    logits, truth = torch.randn(2, 3, 4, 4, requires_grad=True), torch.rand(2, 3, 4, 4)
+    with _Called() as called:
+        heatmap_cross_entropy(logits, truth, torch.ones_like(truth), 2.0).backward()
+        center_focal(logits, truth, torch.ones_like(truth)).backward()
+        quality_focal(logits, truth).sum().backward()
+        visibility_bce(logits, truth, torch.ones_like(truth)).backward()
+        _excess(logits, truth).sum().backward()
+    assert called.names
+    assert "binary_cross_entropy" not in called.names
+
+
+def test_the_cross_entropy_of_maps_is_zero_where_they_agree() -> None:
+    truth = torch.rand(1, 2, 5, 5)
+    truth[0, 0, 0, 0], truth[0, 1, 1, 1] = 1.0, 0.0
+    least = functional.binary_cross_entropy(truth, truth, reduction="none")
+    logits = torch.randn(1, 2, 5, 5)
+    wanted = (functional.binary_cross_entropy_with_logits(logits, truth, reduction="none") - least).sum() / 2
+    assert heatmap_cross_entropy(logits, truth, torch.ones_like(truth), 0.0).item() == pytest.approx(wanted.item(), rel=1e-5)

@@ -269,3 +269,18 @@ def test_training_leaves_the_process_as_it_was(photographs: Path, tmp_path: Path
 def test_steps_are_small_on_a_cpu(scenes: bool, few: bool, size: int) -> None:
     assert hardware.choose_batch_size("cpu", scenes, few) == size
     assert hardware.choose_batch_size("cuda", scenes, few) == 32
+
+
+def test_memory_that_suffices_for_nothing_is_told(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def hungry(self: HeatmapModel, batch: Batch, maps: Any = None) -> dict[str, torch.Tensor]:
+        sizes.append(len(batch))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(HeatmapModel, "loss", hungry)
+    # Of four asked for two are tried: next is one, not two again.
+    monkeypatch.setattr(hardware, "fitting_batch_size", lambda model, batch, asked, available: min(asked, 2))
+    with pytest.raises(DekeyError, match="memory does not suffice for one object a step"):
+        train(config_of(photographs, epochs=1), tmp_path / "none")
+    assert sizes == [2, 1]

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from dekey.models.base import Batch
 from dekey.models.checkpoint import load_model
 from dekey.training import train
 from dekey.training.module import TrainingModule
+from dekey.training.run import Run
 
 
 def config_of(path: Path, kind: str = "auto", **data: Any) -> Config:
@@ -164,3 +166,25 @@ def test_a_run_folder_opens_with_its_threshold_and_its_classes(shapes_run: Path,
         # What a class lacks is not found on it.
         np.testing.assert_array_equal(one.visibility > 0, data.schema.present[one.labels])
     assert sum(len(one) for one in weak) > sum(len(one) for one in strong) > 0
+
+
+@pytest.mark.parametrize("kind", ["center", "article"])
+def test_a_round_that_finds_nothing_is_no_good_one(kind: str) -> None:
+    """Of what is not found no error is known, which must not pass for an error of zero."""
+    run: Any = SimpleNamespace(material=SimpleNamespace(kind=kind))
+    nothing = Run._figure(run, {"box_AP": 0.0, "pck@0.1": 0.0})
+    one_of_many = Run._figure(run, {"box_AP": 0.01, "pck@0.1": 0.01, "nme": 0.001})
+    all_of_them = Run._figure(run, {"box_AP": 0.6, "pck@0.1": 0.5, "nme": 0.05})
+    assert nothing == 1
+    assert nothing > one_of_many > all_of_them
+
+
+def test_held_out_images_without_a_label_are_told_before_training(small_data: Path, tmp_path: Path) -> None:
+    values = json.loads(small_data.read_text())
+    for each in values["annotations"]:
+        each["keypoints"] = [0] * len(each["keypoints"])
+    empty = tmp_path / "val.json"
+    empty.write_text(json.dumps(values))
+    config = config_of(small_data, "heatmap", region="box", val=str(empty), images=str(small_data.parent))
+    with pytest.raises(DekeyError, match=r"found no labelled keypoint in the \d+ images held out"):
+        train(config, tmp_path / "run")

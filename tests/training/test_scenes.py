@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,3 +233,20 @@ def test_a_batch_pads_and_keeps_the_boxes_of_crowds(shapes: Callable[..., Datase
     assert empty.boxes.shape == (1, 1, 4)
     stream = BatchStream(SceneSet(shapes(6), (96, 96)), Augment(), 6, 0).batch(0)
     assert sorted(stream.valid.sum(1).tolist()) == [1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.5])
+def test_pasted_objects_are_flipped_only_where_pictures_are(flip: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirrors: list[Any] = []
+    own = scenes.copy_paste
+
+    def watched(*arguments: Any, mirror: Any, **named: Any) -> Any:
+        mirrors.append(mirror)
+        return own(*arguments, mirror=mirror, **named)
+
+    monkeypatch.setattr(scenes, "copy_paste", watched)
+    dataset = dataset_of(thing(4, 4), thing(100, 70, label=1))
+    for seed in range(4):
+        draw(dataset, Augment(paste=1.0, flip=flip), seed)
+    assert mirrors
+    assert all((mirror is not None) == (flip > 0) for mirror in mirrors)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dekey.data import Schema, embedded
+from dekey.data import Dataset, Instances, Sample, Schema, embedded, geometry
 from dekey.training.augment import Augment
 from dekey.training.crops import CropSet
 from dekey.training.schedule import Schedule, default_epochs, learning_rate
@@ -125,3 +125,22 @@ def test_the_first_pictures_are_small_and_their_objects_with_them() -> None:
     means = torch.nn.functional.avg_pool2d(finer, (3, 4))
     assert (here.images.float() - means).abs().max() <= 1
     assert torch.equal(small.batch(3).images, large.batch(3).images)
+
+
+def test_no_step_of_a_run_has_a_rate_of_zero() -> None:
+    for steps in (1, 2, 7):
+        schedule = Schedule(steps, None, 1)
+        rates = [learning_rate(schedule.middle(step), 1.0, 0.05) for step in range(steps)]
+        assert min(rates) > 0
+        assert rates == [learning_rate((step + 0.5) / steps, 1.0, 0.05) for step in range(steps)]
+
+
+def test_boxes_of_turned_objects_are_no_larger_than_they_must_be() -> None:
+    """A box is what the article's family learns; the hull of its turned corners would be up to the root of two too long."""
+    box, middle = [[30.0, 30, 70, 70]], [[[50.0, 50]]]
+    sample = Sample(np.zeros((100, 100, 3), np.uint8), (100, 100), Instances.create(middle, box), 1, np.array([1]))
+    dataset = Dataset.from_samples(Schema.create(["a"], ["k"]), [sample])
+    crops = CropSet(dataset, "image", (100, 100))
+    for seed in range(5):
+        _, instances, _ = crops.draw(0, Augment(rotate=180), np.random.default_rng(seed))
+        np.testing.assert_allclose(geometry.box_sizes(instances.boxes), 40, atol=0.5)

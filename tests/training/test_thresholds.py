@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 import dekey
 from dekey.data import Dataset
-from dekey.models.checkpoint import load_model
+from dekey.models.checkpoint import TorchBackend, load_model
+from dekey.training import thresholds
 from dekey.training.scenes import SceneSet
 from dekey.training.thresholds import DEFAULT_THRESHOLD, WEAKEST, best_threshold, calibrate
 
@@ -84,3 +86,21 @@ def test_a_model_that_finds_nothing_gets_the_default(
             one.sub_(5.0 if one.ndim == 1 else 0.0)
     views = SceneSet(dekey.read(shapes_file), manifest.input_size)
     assert calibrate(model, manifest, views, torch.device("cpu"))[0].object_threshold == DEFAULT_THRESHOLD
+
+
+def test_the_temperature_is_that_of_the_model_where_it_runs(
+    shapes_run: Path, shapes_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moved to another device a model has other buffers than before."""
+    model, manifest = load_model(shapes_run / "model.safetensors")
+
+    class Moving(TorchBackend):
+        def __init__(self, model: Any, manifest: Any, device: torch.device) -> None:
+            model.temperature = model.temperature.clone()
+            super().__init__(model, manifest, device)
+
+    monkeypatch.setattr(thresholds, "TorchBackend", Moving)
+    monkeypatch.setattr(thresholds, "fit_temperature", lambda logits, visible: 2.5)
+    views = SceneSet(dekey.read(shapes_file), manifest.input_size)
+    changed, _ = thresholds.calibrate(model, manifest, views, torch.device("cpu"))
+    assert changed.visibility_temperature == float(model.temperature) == 2.5  # type: ignore[arg-type]

@@ -105,7 +105,7 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         now = time.monotonic()
-        if self._terminal:
+        if self._stream is not None and self._terminal:
             self._write(self._line(now))
             self._stream.write("\n")
             self._stream.flush()
@@ -132,6 +132,8 @@ class Progress:
 
     def _write(self, text: str) -> None:
         self._written = text
+        if self._stream is None:  # the process was started without one
+            return
         shown = printable(text)
         if self._terminal:
             shown = shown[: _width() - 1]
@@ -163,8 +165,8 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _is_terminal(stream: TextIO) -> bool:
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _width() -> int:

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             **doubts.facts,
             "problems": [asdict(each) for each in problems],
         }
-        print(json.dumps(whole, indent=2))
+        print(json.dumps(whole, indent=2, allow_nan=False))
     else:
         lines = [f"{path} · {FORMATS[name].title}", *_schema_lines(dataset), *_count_lines(summary)]
         for line in [*lines, *_keypoint_lines(summary["keypoints"]), *_fact_lines(doubts.facts)]:

@@ -21,13 +21,15 @@ def check_target(out: str | None, option: str = "--out") -> None:
     """Refuse a place that cannot be written to before any work is done.
 
     Raises:
-        DekeyError: if the folder is missing or read-only, or the name is a folder's.
+        DekeyError: if the folder is missing or read-only, or the name is that of a folder, a device or a pipe.
     """
     if out is None:
         return
     target = Path(out)
     if target.is_dir():
         raise DekeyError(f"{option} {out} is a folder, expected the name of a file")
+    if target.exists() and not target.is_file():
+        raise DekeyError(f"{option} {out} is a device or a pipe, expected the name of a file; leave it out to print")
     if not target.absolute().parent.is_dir():
         raise DekeyError(f"{option} {out} lies in a folder that does not exist; make the folder first")
     if not os.access(target.absolute().parent, os.W_OK):

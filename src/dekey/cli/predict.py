@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 HELP = "Find the keypoints of images, folders and patterns; JSON in the form of COCO results, pictures with --draw."
 OVERLAP = 0.2
+JPEG_SIDE = 65_500  # px, libjpeg's own limit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -193,6 +194,8 @@ def _predicted(
 
     def read(file: Path) -> tuple[ReducedImage, NDArray[np.uint8] | None] | None:
         known = truth(file)
+        if boxes is not None:
+            _check_boxes(file, boxes, rows[file])
         try:
             image = predictor.read(file, None if known is None else known.boxes)
             # The answer is that of the reduced picture, drawn or not.
@@ -272,11 +275,41 @@ def _box_rows(files: Sequence[Path], boxes: Dataset) -> dict[Path, int]:
     return rows
 
 
+def _check_boxes(file: Path, boxes: Dataset, row: int) -> None:
+    """Refuse boxes that were drawn on another version of a picture, and such as have no area.
+
+    Raises:
+        DekeyError: the message names the picture.
+    """
+    import numpy as np
+
+    from dekey.data import geometry
+    from dekey.data.images import image_size
+
+    own = boxes[row]
+    try:
+        size = image_size(file)
+    except DekeyError:
+        return  # told of, or left out, where it is read
+    if size != own.size:
+        raise DekeyError(
+            f"{file} is {size[1]}x{size[0]} but the --boxes file says {own.size[1]}x{own.size[0]}; its boxes belong to another "
+            "version of the image"
+        )
+    known = own.instances.boxes[~own.instances.crowd]
+    if not (np.isfinite(known).all() and (geometry.box_sizes(known) > 0).all()):
+        raise DekeyError(f"an object of {file} in the --boxes file has a missing or empty box; draw it again or drop it")
+
+
 def _draw(path: Path, image: NDArray[np.uint8], instances: Instances, predictor: Predictor) -> None:
     import cv2
 
     from dekey.draw import draw_instances
 
+    if max(image.shape) > JPEG_SIDE:
+        raise DekeyError(
+            f"{path.name} would be {image.shape[1]}x{image.shape[0]} px, and a JPEG has at most {JPEG_SIDE}; leave --draw out"
+        )
     drawn = draw_instances(image, instances, predictor.schema)
     whole, data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
     assert whole

@@ -39,12 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise DekeyError(
             f"found no config.yaml in {source}, expected the folder of a `dekey train` run; its data are trained on"
         )
-    named = source.with_name(f"{source.resolve().name}-pruned")
+    whole = source.resolve()  # a run may be named by "."
+    named = (whole if source.name in ("", "..") else source).with_name(f"{whole.name}-pruned")
     out = Path(arguments.out or (named if arguments.resume else free_folder(named)))
     if arguments.resume:
         if not (out / "config.yaml").is_file():
             raise DekeyError(f"{out} holds no run to resume, expected one of `dekey prune`; leave --resume out to start anew")
-        moved = {"teacher": {"model": arguments.teacher}}
+        moved = {"teacher": {"model": None if arguments.teacher == "none" else arguments.teacher}}
         config = read_config(moved, out / "config.yaml", arguments.set)
     else:
         config = read_config(None, file, [*changes(arguments), *arguments.set])
@@ -57,7 +58,8 @@ def changes(arguments: argparse.Namespace) -> list[str]:
     source = arguments.model
     teacher = source if arguments.teacher is None else None if arguments.teacher == "none" else arguments.teacher
     keep = 0.5 if arguments.keep is None else arguments.keep
-    changed = {"start.model": source, "start.keep": keep, "teacher.model": teacher}
+    # What RUN began with, smaller pictures, is for weights that know nothing.
+    changed = {"start.model": source, "start.keep": keep, "teacher.model": teacher, "augment.small": "auto"}
     if arguments.budget is not None:
         changed |= {"run.budget": arguments.budget, "run.epochs": "auto"}
     if arguments.epochs is not None:

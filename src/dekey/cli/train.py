@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--budget", metavar="TIME", help="train for this long, such as 90s, 10m, 1h30m")
     parser.add_argument("--epochs", metavar="N", type=int, help="train for this many passes over the data")
-    parser.add_argument("--batch-size", metavar="N", type=int, help="objects a step (default: 8 or 16 on a CPU, 32 on CUDA)")
+    parser.add_argument(
+        "--batch-size", metavar="N", type=int, help="crops or scenes a step (default: what suits data and device)"
+    )
     parser.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--seed", metavar="N", type=int, help="start of every random draw (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of --out")

@@ -10,11 +10,13 @@ partly outside the image is filled up by what the encoder put there (libjpeg-tur
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +26,18 @@ from dekey.data.geometry import Affine, Size
 from dekey.data.plain_jpeg import HEAD_BYTES, plain_jpeg_size
 from dekey.errors import DekeyError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 # A multi-picture JPEG (MPO, as telephones write it) is opened as JPEG; its first picture counts.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 # A picture above this many pixels is refused before it is decoded; 400 million take 1.2 GB as RGB.
 MAX_PIXELS = 400_000_000
-# From here on Pillow warns, and from twice as many on it refuses.
+# From here on Pillow warns, and from twice as many on `PIL.Image.open` refuses.
 _PILLOW_PIXELS = 89_000_000
 _ORIENTATION = 0x0112
+_MOST_EXIF = 1 << 20
 # A picture is as good as a view if it is larger by no more than this.
 _NEARLY_DONE = 1.25
 _JPEG = b"\xff\xd8"
@@ -39,20 +45,36 @@ _TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[object]:
-    from PIL import Image, UnidentifiedImageError
+def _opened(path: Path) -> Iterator[Image.Image]:
+    from PIL import UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            with _opened_by_pillow(path) as image:
                 yield image
     except FileNotFoundError as error:
         raise DekeyError(f"image {path} does not exist; mend the path or name the folder with --images") from error
     except IsADirectoryError as error:
         raise DekeyError(f"{path} is a folder, expected an image file") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise DekeyError(f"image {path} cannot be opened ({_brief(error)}); replace the file or take it out") from error
+
+
+def _opened_by_pillow(path: Path) -> Image.Image:
+    """Open a picture, also one that is larger than Pillow likes: its limit is half of ours and one for the whole process."""
+    from PIL import Image
+
+    try:
+        return Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError:
+        with path.open("rb") as stream:
+            prefix = stream.read(16)
+        for kind in FORMATS:
+            factory, accept = Image.OPEN[kind]
+            if accept is not None and accept(prefix) is True:
+                return factory(str(path), str(path))  # type: ignore[arg-type]
+        raise
 
 
 @dataclass(frozen=True)
@@ -107,8 +129,8 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
     if plain is not None:
         return ImageHeader(Path(path), plain, 1, "JPEG")
     with _opened(Path(path)) as image:
-        width, height = image.size  # type: ignore[attr-defined]
-        kind: str = image.format  # type: ignore[attr-defined]
+        width, height = image.size
+        kind = str(image.format)
         if kind == "TIFF":
             # Some versions of Pillow give the size of a TIFF turned already, some do not; the tags are as stored.
             width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]  # type: ignore[attr-defined]
@@ -116,8 +138,38 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
             raise DekeyError(
                 f"image {path} has {width}x{height} pixels, more than the limit of {MAX_PIXELS}; cut it into tiles"
             )
-        orientation = image.getexif().get(_ORIENTATION, 1)  # type: ignore[attr-defined]
+        orientation = _orientation(image, Path(path))
         return ImageHeader(Path(path), (height, width), orientation if orientation in range(1, 9) else 1, kind)
+
+
+def _orientation(image: Image.Image, path: Path) -> Any:
+    """Give what EXIF says of the orientation.
+
+    Pillow's own answer is of no use: it also asks XMP and ImageMagick's profiles, which OpenCV, by which pictures are decoded,
+    does not, and of a PNG without EXIF it decodes all pixels first, for there may be some behind them.
+    """
+    from PIL import Image
+
+    if image.format == "TIFF":
+        return image.tag_v2.get(_ORIENTATION, 1)  # type: ignore[attr-defined]
+    data = image.info.get("exif") or (_exif_behind_pixels(path) if image.format == "PNG" else None)
+    if not data:
+        return 1
+    exif = Image.Exif()
+    exif.load(data)
+    return exif.get(_ORIENTATION, 1)
+
+
+def _exif_behind_pixels(path: Path) -> bytes | None:
+    """Give the EXIF block of a PNG, wherever it lies, by stepping from chunk to chunk."""
+    with path.open("rb") as stream:
+        stream.seek(8)
+        while len(head := stream.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            if name == b"eXIf":
+                return stream.read(min(length, _MOST_EXIF))
+            stream.seek(length + 4, os.SEEK_CUR)
+    return None
 
 
 def _plain_size(path: str | os.PathLike[str]) -> Size | None:

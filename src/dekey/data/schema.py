@@ -23,7 +23,7 @@ COCO_PERSON_SIGMAS = [
 ]  # fmt: skip
 
 _SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
-_WORD = re.compile(r"[A-Za-z]+|\d+|[^A-Za-z\d]+")
+_WORD = re.compile(r"[^\W\d_]+|\d+|[\W_]+")  # letters of any script, digits, what separates them
 _HUMP = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]")
 
 
@@ -80,7 +80,8 @@ class Schema:
         count = len(keypoints)
         edge_array = np.asarray(edges, dtype=np.int64).reshape(-1, 2)
         if edge_array.size and not (edge_array.min() >= 0 and edge_array.max() < count):
-            raise DekeyError(f"an edge names keypoint {edge_array.max()} but there are {count}; count from 0 to {count - 1}")
+            wrong = edge_array.max() if edge_array.min() >= 0 else edge_array.min()
+            raise DekeyError(f"an edge names keypoint {wrong} but there are {count}; count from 0 to {count - 1}")
         if mirror is None:
             mirror_array, note = mirror_from_names(keypoints)
         else:
@@ -148,7 +149,9 @@ class Schema:
                 values["sigmas"],
                 values["present"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+            if not all(isinstance(name, str) for name in (*schema.classes, *schema.keypoints)):
+                raise TypeError("a name that is no text")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DekeyError(f"the stored schema is not whole ({error!r}); export or train the model again") from error
         return replace(schema, mirror=schema.mirror if mirror is not None else None, mirror_note=note)
 
@@ -223,7 +226,7 @@ def _key(name: str) -> tuple[str, ...]:
             if len(part) > 1 and part[0] in "LR" and part[1].isupper() and not part.isupper():
                 words.append(part[0].lower())
                 part = part[1:]
-            words.extend(word.lower() for word in _HUMP.findall(part))
+            words.extend(word.lower() for word in (_HUMP.findall(part) if part.isascii() else [part]))
     return tuple(words)
 
 

@@ -145,6 +145,8 @@ def align(points: Complex, mean: Complex) -> tuple[Complex, Complex, Complex]:
     if len(chosen) > _PARTNERS:
         chosen = chosen[np.linspace(0, len(chosen) - 1, _PARTNERS).round().astype(int)]
     turns = np.full(len(points), np.nan + 0j)
+    if len(chosen) < 2:  # two points are the least that says how an object is turned
+        return np.full(points.shape, np.nan + 0j), turns, turns.copy()
     apart = mean[chosen][:, None] - mean[chosen][None]
     np.fill_diagonal(apart, np.nan)
     apart[np.abs(apart) < 1e-3] = np.nan
@@ -155,7 +157,8 @@ def align(points: Complex, mean: Complex) -> tuple[Complex, Complex, Complex]:
         turns[start : start + 512] = _median(_median(ratios))
     turns[np.abs(turns) < 1e-12] = np.nan
     origins = _median(points - turns[:, None] * mean)
-    return (points - origins[:, None]) / turns[:, None], turns, origins
+    with np.errstate(invalid="ignore"):  # an object on one spot is turned nowhere
+        return (points - origins[:, None]) / turns[:, None], turns, origins
 
 
 def fit_shapes(points: Complex, progress: Callable[[], None] | None = None) -> ShapeModel:
@@ -234,6 +237,8 @@ def _mean_shape(points: Complex) -> Complex:
         score = float(np.median(np.nanmean(np.minimum(rows, 1.0), axis=1))) if len(rows) else np.inf
         if score < best:
             best, mean = score, shape
+    if np.isinf(best):
+        return mean
     for _ in range(4):
         shapes = align(points, mean)[0]
         enough = frequent & (np.isfinite(shapes).sum(axis=0) >= 2)
@@ -243,6 +248,8 @@ def _mean_shape(points: Complex) -> Complex:
 
 def _normalised(shape: Complex) -> Complex:
     known = shape[np.isfinite(shape)]
+    if not known.size:
+        return shape
     centred = shape - known.mean()
     radius = float(np.sqrt((np.abs(known - known.mean()) ** 2).mean()))
     normalised: Complex = centred / max(radius, 1e-12)

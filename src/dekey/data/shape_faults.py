@@ -109,6 +109,8 @@ def measure(points: Complex, progress: Callable[[int, int], None] | None = None)
         fits.append(model.fit(aligned[-1][0]))
         if progress:
             progress(fold + 1, fold_count)
+    if not any(np.isfinite(model.mean).any() for model in models):
+        return None
     back = np.argsort(np.argsort(folds, kind="stable"), kind="stable")
 
     def joined(pieces: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -180,7 +182,8 @@ def swapped(measured: Measured, schema: Schema) -> tuple[list[Suspect], float]:
     suspects = []
     for row in np.flatnonzero(best > threshold):
         permutation = tried[choice[row]]
-        moved = np.flatnonzero((permutation != np.arange(len(permutation))) & np.isfinite(measured.points[row]))
+        known = np.isfinite(measured.points[row])
+        moved = np.flatnonzero((permutation != np.arange(len(permutation))) & known & known[permutation])
         if choice[row] == 0 and share > BOTH_SIDES:
             continue
         # Where an exchange is right, the points then lie where they should. A single point far off is no exchange.

@@ -34,7 +34,7 @@ class SubpixelDeconvolution(nn.Module):
         incoming, outgoing = layer.in_channels, layer.out_channels
         # (in, out, ty, by, tx, bx) → (out · by · bx, in, ty, tx)
         weight = taps.permute(1, 3, 5, 0, 2, 4).reshape(4 * outgoing, incoming, 2, 2)
-        self.convolution = nn.Conv2d(incoming, 4 * outgoing, 2, padding=1, bias=layer.bias is not None)
+        self.convolution = nn.Conv2d(incoming, 4 * outgoing, 2, padding=1, bias=layer.bias is not None, device=weight.device)
         with torch.no_grad():
             self.convolution.weight.copy_(weight)
             if layer.bias is not None and self.convolution.bias is not None:

@@ -13,6 +13,7 @@ from dekey.formats.base import Format
 from dekey.formats.files import checked_path
 from dekey.formats.fitting import fitted
 from dekey.formats.foreign import describe
+from dekey.formats.names import check_names
 from dekey.formats.table import FORMATS
 
 WAYS = ("raise", "drop", "keep")
@@ -31,7 +32,7 @@ def recognise(path: str | os.PathLike[str]) -> str:
         return names[0]
     if names:
         listed = " and ".join(f"{FORMATS[name].title} (--format {name})" for name in names)
-        raise DekeyError(f"{path} may be {listed}; say which with --format")
+        raise DekeyError(f"{path} may be {listed}; say which with --format, or first `dekey convert --from` it")
     if file.is_dir():
         raise DekeyError(f"{path} is a folder in no known format; name the label file in it, or one of: {_titles(folder=True)}")
     meaning = describe(file)
@@ -95,7 +96,8 @@ def write(dataset: Dataset, path: str | os.PathLike[str], *, format: str | None 
 
     Raises:
         DekeyError: if the format is unknown or cannot be written, none is given for a name that ends as another format's
-            files do, the folder does not exist, or the format cannot hold the data without making labels wrong.
+            files do, the folder does not exist, a name holds half a character, or the format cannot hold the data without
+            making labels wrong.
     """
     name = format or "coco"
     known = known_format(name)
@@ -105,6 +107,8 @@ def write(dataset: Dataset, path: str | os.PathLike[str], *, format: str | None 
         raise DekeyError(f"{path} would hold {known.title}; name it {known.suffix}, or say the format, such as '{others[0]}'")
     if known.write is None:
         raise DekeyError(f"{known.title} cannot be written ({known.note or 'it is read only'}); write one of: {_writable()}")
+    check_names([*dataset.schema.classes, *dataset.schema.keypoints])
+    check_names(dataset.picture_name(index) for index in range(len(dataset)))
     known.write(fitted(dataset, known), Path(path))
 
 

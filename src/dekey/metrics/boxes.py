@@ -33,7 +33,7 @@ def box_areas(instances: Instances) -> NDArray[np.float64]:
     """Give (N,) px² by which an object's size is judged: the annotated area, else that of the box; NaN without both."""
     with np.errstate(over="ignore", invalid="ignore"):
         own = np.where(has_box(instances), geometry.box_sizes(instances.boxes).prod(1), np.nan)
-    return np.where(np.isfinite(instances.areas), instances.areas, own)
+    return np.where(np.isfinite(instances.areas) & (instances.areas > 0), instances.areas, own)
 
 
 class BoxAveragePrecision:

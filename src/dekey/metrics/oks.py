@@ -77,7 +77,7 @@ def oks(
 def object_areas(truth: Instances) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Choose the area that scales each object's OKS, and say where it comes from.
 
-    The rule: the annotated area; where there is none, the area of the box; where there is no box either, the area of the
+    The rule: the annotated area; where there is none, or 0, the area of the box; where there is no box either, the area of the
     upright hull of the labelled keypoints; where that has no extent, NaN.
 
     Args:
@@ -87,7 +87,7 @@ def object_areas(truth: Instances) -> tuple[NDArray[np.float64], NDArray[np.int6
         Areas (N,) px², and their source (N,): 0 annotated, 1 box, 2 hull of the keypoints, 3 none.
     """
     keypoints = np.where(truth.labelled[..., None], truth.keypoints, np.nan)
-    candidates = [truth.areas]
+    candidates = [np.where(truth.areas > 0, truth.areas, np.nan)]  # 0 is what tools write who know of none
     for boxes in (truth.boxes, geometry.hulls(keypoints)):
         with np.errstate(over="ignore", invalid="ignore"):
             sizes = geometry.box_sizes(boxes)
@@ -131,7 +131,7 @@ class OksAveragePrecision:
         Raises:
             DekeyError: if an object that counts has no area and no extent to take one from.
         """
-        areas = truth.areas if np.isfinite(truth.areas).all() else object_areas(truth)[0]
+        areas = truth.areas if (np.isfinite(truth.areas) & (truth.areas > 0)).all() else object_areas(truth)[0]
         ignored = truth.crowd | ~truth.labelled.any(1)
         if np.isnan(areas[~ignored]).any():
             raise DekeyError(

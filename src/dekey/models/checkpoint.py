@@ -77,7 +77,7 @@ def choose_device(device: str) -> torch.device:
 
 
 class TorchBackend:
-    """Runs a model in PyTorch, in fp32.
+    """Runs a model in PyTorch, in fp32; torch's settings say whether CUDA's convolutions may take TF32 for it.
 
     Args:
         model: any `KeypointModel`; its training mode is restored after each call.

@@ -92,7 +92,8 @@ def heatmap_cross_entropy(logits: Tensor, truth: Tensor, mask: Tensor, peak_weig
         mask: (B, K, h, w), 0 where nothing is asked.
         peak_weight: how much more a cell at a peak counts than one in the background.
     """
-    least = functional.binary_cross_entropy(truth, truth, reduction="none")
+    # Written out, for torch refuses its own under CUDA's autocast, whatever the numbers' precision.
+    least = -(torch.xlogy(truth, truth) + torch.xlogy(1 - truth, 1 - truth))
     excess = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none") - least
     keypoints = truth.amax(dim=(2, 3)) > 0.5
     return (excess * mask * (1 + peak_weight * truth)).sum() / keypoints.sum().clamp(min=1)

@@ -32,6 +32,7 @@ WEIGHTS_HASH = ("dekey", "weights_sha256")
 """Where the hash of the .bin lies there: two files cannot be replaced at once, so the one says which other it belongs to."""
 
 _TELEMETRY = "openvino_telemetry"
+_IMPORTING = threading.RLock()  # two threads that open models would else put back each other's stub
 
 
 @contextmanager
@@ -42,15 +43,16 @@ def no_telemetry() -> Iterator[None]:
     client id into the user's home. Where the package cannot be imported they take a stub that does nothing. What other code
     of the process has imported stays as it is.
     """
-    before = sys.modules.get(_TELEMETRY)
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if before is None:
-            del sys.modules[_TELEMETRY]
-        else:
-            sys.modules[_TELEMETRY] = before
+    with _IMPORTING:
+        before = sys.modules.get(_TELEMETRY)
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            if before is None:
+                sys.modules.pop(_TELEMETRY, None)
+            else:
+                sys.modules[_TELEMETRY] = before
 
 
 def import_openvino() -> Any:

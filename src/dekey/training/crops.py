@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dekey.data import Dataset, Instances, geometry
 from dekey.data.covered import cover_labels
 from dekey.data.geometry import Affine
+from dekey.data.turned import turned_boxes
 from dekey.errors import DekeyError
 from dekey.training.augment import Augment, flip_labels
 from dekey.training.views import KeptPictures, read_for, reduced
@@ -30,7 +31,7 @@ def choose_region(dataset: Dataset) -> Region:
     objects = dataset.instances[~dataset.instances.crowd]
     if len(objects) and np.isfinite(objects.boxes).all():
         return "box"
-    most = int(np.diff(dataset.starts).max(initial=0))
+    most = int(np.bincount(dataset.image_of_instance()[~dataset.instances.crowd], minlength=1).max(initial=0))
     if most > 1:
         raise DekeyError(
             f"an image has {most} objects and not every object has a box; add boxes to the labels, "
@@ -107,7 +108,8 @@ class CropSet:
         part, image_to_part = self._picture(index)
         part_to_input = geometry.compose(geometry.invert(image_to_part), image_to_input)
         view = geometry.warp(part, part_to_input, self.input_size)
-        instance = self.instance(index).mapped(image_to_input)
+        own = self.instance(index)
+        instance = replace(own.mapped(image_to_input), boxes=turned_boxes(own, image_to_input))
         mirror = self.dataset.schema.mirror
         if flipped and mirror is not None:
             instance = flip_labels(instance, mirror)

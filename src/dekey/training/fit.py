@@ -77,13 +77,21 @@ def train(
     batch_size = int(state["batch_size"] if state else config.run.batch_size)
     with _surroundings(device):
         while True:
+            run = None
             try:
                 run = Run(config, material, folder, device, batch_size, state, started, say, watch, teacher, start)
                 run.fit()
                 break
             except (RuntimeError, MemoryError) as error:
-                if not hardware.is_out_of_memory(error) or batch_size == 1:
+                if not hardware.is_out_of_memory(error):
                     raise
+                # What was tried may have been less than what was asked for.
+                batch_size = batch_size if run is None else run.module.rounds.stream.batch_size
+                if batch_size == 1:
+                    raise DekeyError(
+                        f"memory does not suffice for one object a step ({str(error).splitlines()[0]}); use a smaller "
+                        "model.input_size or model.backbone"
+                    ) from error
                 batch_size //= 2
             say(f"memory did not suffice, going on with {batch_size} objects a step")
         return run.result()

@@ -48,9 +48,10 @@ def scene_size(dataset: Dataset, largest: int, scale: float = 1.0) -> tuple[int,
         largest: longest side, px.
         scale: the input is so many times as long as that.
     """
-    sides = np.sqrt(geometry.box_sizes(dataset.instances.boxes).prod(axis=1))
+    counted = ~dataset.instances.crowd
+    sides = np.sqrt(geometry.box_sizes(dataset.instances.boxes[counted]).prod(axis=1))
     lengths = dataset.sizes.max(axis=1)
-    share = float(np.nanmedian(sides / lengths[dataset.image_of_instance()]))
+    share = float(np.nanmedian(sides / lengths[dataset.image_of_instance()[counted]]))
     longest = scale * float(np.clip(OBJECT_SPAN / max(share, 1e-3), SMALLEST_SCENE, largest))
     aspects = np.log(dataset.sizes[:, 0] / dataset.sizes[:, 1])
     # Where some images stand and others lie, a square wastes least.

@@ -58,22 +58,26 @@ class Rounds:
         schedule: when a round ends.
         step: the next step to hand out.
         interrupted: set it and the round ends with the batch at hand.
+        complete: the schedule ended the last round, no interrupt.
     """
 
     stream: BatchStream
     schedule: Schedule
     step: int = 0
     interrupted: bool = False
+    complete: bool = False
     _batches: Iterator[Batch] | None = field(default=None, init=False)
 
     def __iter__(self) -> Iterator[Batch]:
         if self._batches is None:
             self._batches = self.stream.iterate(self.step)
         started = self.schedule.elapsed()
+        self.complete = False
         while not self.interrupted:
             yield next(self._batches)
             self.step += 1
             if self.schedule.ends_round(self.step, started):
+                self.complete = True
                 return
 
     def close(self) -> None:
@@ -183,7 +187,7 @@ class TrainingModule(LightningModule):
         Raises:
             DekeyError: if it is not finite; the message names the images.
         """
-        rate = learning_rate(self.rounds.schedule.progress(self.step), self.lr, self.warmup)
+        rate = learning_rate(self.rounds.schedule.middle(self.step), self.lr, self.warmup)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = rate
         seed = self.seed * 1_000_003 + self.step
@@ -250,10 +254,11 @@ class TrainingModule(LightningModule):
             self._saved_at = schedule.elapsed()
 
     def on_train_epoch_end(self) -> None:
-        """End a round."""
+        """End a round; one that an interrupt cut short is gone on with when the run is resumed."""
         if self.rounds.interrupted:
             self.trainer.should_stop = True
-            return
+            if not self.rounds.complete:
+                return
         now = self.progress()
         row: Row = {
             "epoch": round(now.epoch, 3),

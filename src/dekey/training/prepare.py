@@ -158,6 +158,13 @@ def prepare(config: Config, device: str, say: Say) -> Material:
 
 def check_region(kind: Kind, region: Region, train: Dataset, held_out: Dataset) -> None:
     """Raise DekeyError where the family cannot learn from the data as they are cut."""
+    if kind == "heatmap":
+        for part, what in ((train, "to learn from"), (held_out, "held out")):
+            if not (part.instances.labelled.any(axis=1) & ~part.instances.crowd).any():
+                raise DekeyError(
+                    f"found no labelled keypoint in the {len(part)} images {what}, expected some; name other files (--val), or "
+                    "take --model center for images without objects"
+                )
     if region == "box" or kind == "center":
         for part in (train, held_out):
             counted = part.instances[~part.instances.crowd]

@@ -38,9 +38,11 @@ from dekey.training.thresholds import calibrate
 
 # Between two validations at most this many held-out images are looked at; the final figures use all of them.
 ROUND_IMAGES = 256
+# How many of them go through the network together.
+LOOK_IMAGES = 32
 # Share of a run after which no picture is smaller than the input.
 LATEST_SMALL = 0.5
-# A run validates about this often; rarer for short runs, where looking would cost more than learning.
+# A run validates about this often, one of more passes than these once a pass, up to 40 times.
 ROUNDS = 10
 
 
@@ -79,6 +81,8 @@ class Run:
     ) -> None:
         self.config, self.material, self.folder, self.device = config, material, folder, device
         self.say, self.started, self.teacher = say, started, teacher
+        # Where memory did not suffice for a step, it may not suffice for a look at more images either.
+        self.looks = min(LOOK_IMAGES, batch_size) if device.type == "cuda" else LOOK_IMAGES
         self.rows: list[Row] = list(state["rows"]) if state else []
         self.rounds_without_gain = int(state["rounds_without_gain"]) if state else 0
         torch.manual_seed(config.run.seed)
@@ -100,7 +104,7 @@ class Run:
             stream.batch_size = hardware.fitting_batch_size(model, probe, batch_size, hardware.available_memory())
         model.to(memory_format=torch.channels_last)
         schedule = self._schedule(stream)
-        stream.settled = material.augment.settled(has_boxes=material.kind == "center")
+        stream.settled = material.augment.settled(has_boxes=material.kind != "heatmap")
         stream.settles_at = lambda step: schedule.progress(step) >= 1 - config.augment.settle
         if config.augment.small:
             stream.small = self._small_size(model)
@@ -164,6 +168,8 @@ class Run:
     def fit(self) -> None:
         """Train to the end of the schedule, or until patience or the user ends it."""
         config, module = self.config, self.module
+        if self._state is None and module.rounds.schedule.finished(0):
+            raise DekeyError(f"the budget of {config.run.budget:g} s was over before the first step; give a longer one")
         if self._state is None:
             self.folder.make()
             write_text(self.folder.config, config.to_yaml())
@@ -185,15 +191,15 @@ class Run:
         if self._state is not None:
             self._restore(self._state)
         rounds = module.rounds
-        if rounds.schedule.finished(module.step):
-            if not module.step:
-                raise DekeyError(f"the budget of {config.run.budget:g} s was over before the first step; give a longer one")
+        if rounds.schedule.finished(module.step) or self._out_of_patience():
             self.say("the run was already over; measuring it again")
             return
         self.say(f"training in {self.precision} on {self.device}, {rounds.stream.batch_size} objects a step")
         with interruptible(rounds):
             try:
                 trainer.fit(module, train_dataloaders=rounds)
+            except SystemExit as error:  # what Lightning makes of an interrupt at once
+                raise KeyboardInterrupt from error
             finally:
                 rounds.close()
                 logs.finalize("")
@@ -206,7 +212,7 @@ class Run:
         """Validate the moving average, keep it if it is the best, write log and checkpoint, decide whether to go on."""
         began = time.monotonic()
         backend = TorchBackend(module.average, self._manifest({}), self.device)
-        measured = evaluate(self.round_images, Predictor(backend, 32), normaliser=self.config.data.normaliser)
+        measured = evaluate(self.round_images, Predictor(backend, self.looks), normaliser=self.config.data.normaliser)
         names = ("median_px", "p90_px", "nme", "pck@0.1", "box_AP", "AP")
         held_out = {name: measured[name] for name in names if name in measured}
         row.update({f"val_{name}": value for name, value in held_out.items()})
@@ -222,20 +228,23 @@ class Run:
         self.folder.write_log(self.rows)
         self.logs.log_metrics({name: value for name, value in row.items() if name != "step"}, step=module.step)
         self._save()
-        patience = self.config.run.patience
-        if patience is not None and self.rounds_without_gain >= patience and not module.rounds.schedule.finished(module.step):
-            self.say(f"no gain in {patience} rounds, stopping early")
+        if self._out_of_patience() and not module.rounds.schedule.finished(module.step):
+            self.say(f"no gain in {self.rounds_without_gain} rounds, stopping early")
             module.trainer.should_stop = True
         if module.rounds.schedule.finished(module.step):
             module.trainer.should_stop = True
 
+    def _out_of_patience(self) -> bool:
+        patience = self.config.run.patience
+        return patience is not None and self.rounds_without_gain >= patience
+
     def _figure(self, held_out: dict[str, float]) -> float:
         """Give the error by which rounds are compared, 0 where nothing on the held-out images is labelled.
 
-        For one object an image that is the mean error, which counts every point. A detector may also miss objects and invent
-        some: there it is what boxes and keypoints lack to be all right.
+        For crops and pictures of one object that is the mean error, which counts every point. A family that gives boxes may
+        also miss objects, whose error nobody knows: there it is what boxes and keypoints lack to be all right.
         """
-        if self.material.kind != "center":
+        if self.material.kind == "heatmap":
             return held_out.get("nme", 0.0)
         shares = [held_out[name] for name in ("box_AP", "pck@0.1") if name in held_out]
         return 1 - sum(shares) / len(shares) if shares else 0.0
@@ -288,7 +297,7 @@ class Run:
             self.say(sentence)
             save_model(model, manifest, self.folder.model)
         return measure_and_report(
-            Predictor(TorchBackend(model, manifest, self.device), 32),
+            Predictor(TorchBackend(model, manifest, self.device), self.looks),
             self.config,
             self.material,
             self.folder,

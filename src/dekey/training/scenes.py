@@ -81,9 +81,8 @@ class SceneSet:
         if flipped and mirror is not None:
             instances = flip_labels(instances, mirror)
         if rng.random() < augment.paste:
-            view, instances = self._paste(
-                rng, view, instances, geometry.apply_to_boxes(bent, self._content(index, straight))[0]
-            )
+            content = geometry.apply_to_boxes(bent, self._content(index, straight))[0]
+            view, instances = self._paste(rng, view, instances, content, mirror if augment.flip else None)
         picture, covered = augment.change_picture(rng, view, instances.boxes)
         if covered is not None:
             hidden = covered_shares(instances.boxes, covered) > HIDDEN
@@ -110,7 +109,12 @@ class SceneSet:
         return zoom_affine(rng, box, self.input_size, (share, min(CLOSEST * share, 0.9)))
 
     def _paste(
-        self, rng: np.random.Generator, view: NDArray[np.uint8], instances: Instances, content: NDArray[np.float64]
+        self,
+        rng: np.random.Generator,
+        view: NDArray[np.uint8],
+        instances: Instances,
+        content: NDArray[np.float64],
+        mirror: NDArray[np.int64] | None,
     ) -> tuple[NDArray[np.uint8], Instances]:
         """Paste an object of another image into a view; `content` (4,) px is where the view shows an image and no border."""
         other = int(rng.integers(len(self)))
@@ -123,7 +127,7 @@ class SceneSet:
             return view, instances
         height, width = self.input_size
         within = np.clip(content, 0, [width, height, width, height])
-        return copy_paste(rng, view, instances, [donor], mirror=self.dataset.schema.mirror, within=within)
+        return copy_paste(rng, view, instances, [donor], mirror=mirror, within=within)
 
     def _view(self, index: int, image_to_input: Affine) -> NDArray[np.uint8]:
         magnification = geometry.letterbox(self._size(index), self.input_size)[0, 0]

@@ -55,6 +55,13 @@ class Schedule:
         assert self.steps is not None
         return min(step / self.steps, 1.0)
 
+    def middle(self, step: int) -> float:
+        """Share of the run that is done in the middle of `step`: at its beginning the first step's rate would be zero."""
+        if self.budget is not None:
+            return self.progress(step)
+        assert self.steps is not None
+        return min((step + 0.5) / self.steps, 1.0)
+
     def ends_round(self, step: int, round_started: float) -> bool:
         """Tell whether validation is due before `step`; `round_started` is `elapsed` at the round's first step."""
         if self.budget is not None:

@@ -53,9 +53,10 @@ def calibrate(model: nn.Module, manifest: Manifest, views: Views, device: torch.
     Returns:
         The manifest with both numbers, and one sentence about them.
     """
+    backend = TorchBackend(model, manifest, device)  # moves the model, whose buffers are others then
     temperature: torch.Tensor = model.temperature  # type: ignore[assignment]
     temperature.fill_(1.0)
-    answers = list(_answers(TorchBackend(model, manifest, device), views))
+    answers = list(_answers(backend, views))
     scores = np.concatenate([one.scores for one in answers])
     right = np.concatenate([one.right for one in answers])
     threshold = best_threshold(scores, right, sum(one.truths for one in answers))
