@@ -289,3 +289,11 @@ def test_a_message_wipes_the_progress_line_it_stands_on(clock: list[float]) -> N
 
 def test_dekey_help_does_not_need_the_working_folder(tmp_path: Path) -> None:
     assert program("--help", cwd=tmp_path).stdout.startswith("usage: dekey")
+
+
+def test_progress_without_standard_error_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program started with ``2>&-`` has none."""
+    monkeypatch.setattr(sys, "stderr", None)
+    with Progress("reading", total=2) as progress:
+        progress.advance()
+        progress.show("half")

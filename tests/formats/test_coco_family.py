@@ -133,3 +133,11 @@ def test_labels_that_are_all_occluded_are_doubted(tmp_path: Path) -> None:
         tmp_path, [{"id": 1, "name": "a", "keypoints": ["p", "q"]}], [{"category_id": 1, "keypoints": [5, 5, 1, 6, 6, 2]}]
     )
     assert "only-occluded" not in {each.kind for each in find_problems(read(path), images=False)}
+
+
+def test_parts_of_a_body_without_its_keypoints_are_no_crash(tmp_path: Path) -> None:
+    bare = {key: value for key, value in whole(bbox=[1, 1, 5, 5]).items() if key != "keypoints"}
+    dataset = read(save(tmp_path, PERSON, [whole(), bare]), problems="keep")
+    assert len(dataset.schema.keypoints) == 133
+    assert len(dataset.instances) == 2
+    assert not dataset.instances.visibility[1].any()

@@ -226,3 +226,12 @@ def test_categories_that_contradict_each_other_about_left_and_right(tmp_path: Pa
     assert [each.kind for each in dataset.problems] == ["bad-mirror"]
     assert dataset.schema.mirror is None
     assert "contradict" in dataset.schema.mirror_note
+
+
+def test_why_no_image_can_be_used_is_no_earlier_warning(tmp_path: Path) -> None:
+    def change(values: Values) -> None:
+        for number, record in enumerate(values["images"]):
+            record.update(file_name="../out.png", ignore_regions_x=[[1, 2]] if number else [])
+
+    with pytest.raises(DekeyError, match=r"none of the 2 images can be used, the first because: .*leaves the image folder"):
+        read(saved(tmp_path, change))

@@ -106,6 +106,12 @@ def test_no_finds_at_all_make_an_empty_list(tmp_path: Path) -> None:
         ({"keypoints": None}, "expected x, y, score for 2 keypoints"),
         ({"bbox": [1]}, "expected x, y, width, height"),
         ({"visibility": [3, 3]}, "expected 0, 1 or 2"),
+        ({"score": float("nan")}, "score NaN|score nan"),
+        ({"score": 10**400}, "expected a number"),
+        ({"bbox": [1, 2, float("inf"), 3]}, "expected four usable numbers"),
+        ({"bbox": [1, 2, 1e308, 1e308]}, "expected four usable numbers"),
+        ({"keypoints": [float("nan"), 2, 0.5, 3, 4, 0.5]}, "expected usable numbers"),
+        ({"keypoints": [1, 2, 0.5, 3, float("inf"), 0.5]}, "expected usable numbers"),
     ],
 )
 def test_a_record_that_does_not_fit_is_named(tmp_path: Path, change: dict[str, object], says: str) -> None:
@@ -120,3 +126,11 @@ def test_annotations_are_no_results(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"images": []}')
     with pytest.raises(DekeyError, match="expected COCO results"):
         read_results(tmp_path / "a.json", load("test"))
+
+
+def test_what_has_no_place_is_not_visible(tmp_path: Path) -> None:
+    dataset = load("test")
+    record = {"image_id": 112, "category_id": 1, "score": 0.5, "keypoints": [0, 0, 0, 3, 4, 0.5], "visibility": [2, 1]}
+    (tmp_path / "found.json").write_text(json.dumps([record]))
+    (found,) = [each for each in read_results(tmp_path / "found.json", dataset) if len(each)]
+    assert found.visibility.tolist() == [[0, 1]]

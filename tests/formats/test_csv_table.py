@@ -163,3 +163,21 @@ def test_a_letter_cut_in_two_by_the_first_look_changes_nothing(shift: int, tmp_p
     path = tmp_path / "a.csv"
     path.write_text("image,p_x,p_y,note" + "e" * shift + "\n" + f"a.png,1,2,{'é' * 90}\n" * 2000, encoding="utf-8")
     assert recognise(path) == "csv"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image,eye_x,eye_y,eye_v,ear_x,ear_y,ear_v\na.png,3,4,occluded,5,6,2\nb.png,3,4,2,5,6,1\na.png,,,hidden,,,\n",
+        "image,object,keypoint,x,y,v\na,1,eye,3,4,occluded\na,1,ear,5,6,2\nb,1,eye,3,4,2\nb,1,ear,5,6,1\na,2,eye,,,hidden\n",
+    ],
+)
+def test_a_visibility_that_is_no_number_is_told(tmp_path: Path, text: str) -> None:
+    file = table(tmp_path, text)
+    dropped, kept = read(file, problems="drop"), read(file, problems="keep")
+    assert [each.kind for each in dropped.problems] == ["unreadable-record"] * 2
+    assert [each.annotation_id for each in dropped.problems] == [1, 3]
+    assert "keypoint 'eye' has a cell that is no number" in dropped.problems[0].message
+    columns = [dropped.schema.keypoint_index(name) for name in ("eye", "ear")]
+    assert dropped.instances.visibility[:, columns].tolist() == [[2, 1]]
+    assert kept.instances.visibility[:, columns].tolist() == [[0, 2], [0, 0], [2, 1]]

@@ -292,3 +292,46 @@ def test_real_hdf5_with_pickled_names(shared_data: Path) -> None:
     assert recognise(table) == "deeplabcut"
     with pytest.raises(DekeyError, match="name the csv beside it"):
         read(table)
+
+
+@pytest.mark.parametrize("how", ["scalar", "group", "short", "external", "virtual", "link", "linked table", "soft link"])
+def test_a_hostile_hdf5_table_is_a_sentence(tmp_path: Path, how: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    write(make(tmp_path / "images", several=True), tmp_path / "out", format="deeplabcut")
+    path = tmp_path / "out" / "labeled-data" / "a" / "CollectedData_dekey.h5"
+    with h5py.File(path, "a") as file:
+        group = file["df_with_missing"]
+        values, codes = group["block0_values"][()], group["axis1_label2"][()]
+        del group["axis1_label2" if how == "short" else "block0_values"]
+        if how == "scalar":
+            group["block0_values"] = 1.5
+        elif how == "group":
+            group.create_group("block0_values")
+        elif how == "short":
+            group["axis1_label2"] = codes[:-1]
+        elif how == "external":
+            (tmp_path / "raw").write_bytes(values.tobytes())
+            there = [(str(tmp_path / "raw"), 0, values.nbytes)]
+            group.create_dataset("block0_values", values.shape, values.dtype, external=there)
+        elif how == "virtual":
+            with h5py.File(tmp_path / "other.h5", "w") as other:
+                other["values"] = values
+            layout = h5py.VirtualLayout(values.shape, values.dtype)
+            layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "values", values.shape, values.dtype)
+            group.create_virtual_dataset("block0_values", layout)
+        elif how in ("link", "soft link"):
+            with h5py.File(tmp_path / "other.h5", "w") as other:
+                other["values"] = values
+            (file if how == "soft link" else group)["block0_values"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "values")
+            if how == "soft link":
+                group["block0_values"] = h5py.SoftLink("/block0_values")
+        else:
+            group["block0_values"] = values
+            with h5py.File(tmp_path / "other.h5", "w") as other:
+                file.copy(group, other, "df_with_missing")
+            del file["df_with_missing"]
+            file["df_with_missing"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "df_with_missing")
+    with pytest.raises(
+        DekeyError, match=r"no HDF5 table as pandas|do not fit its index|in another file, which dekey does not follow"
+    ):
+        read(path, format="deeplabcut")

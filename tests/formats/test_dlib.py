@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,13 @@ def test_faces_of_dlib(shared_data: Path) -> None:
     np.testing.assert_array_equal(dataset.instances.boxes[0], [194, 90, 231, 127])
     boxes, chin = dataset.instances.boxes, dataset.instances.keypoints[:, 8]
     assert (np.abs(chin[:, 0] - (boxes[:, 0] + boxes[:, 2]) / 2) < (boxes[:, 2] - boxes[:, 0]) / 2).all()
+
+
+@pytest.mark.parametrize("name", ["dlib", "cvat"])
+def test_a_control_character_is_refused(tmp_path: Path, name: str) -> None:
+    dataset = read(save(tmp_path))
+    dataset.instances.crowd[:] = False
+    schema = replace(dataset.schema, keypoints=("eye", "no\x01se"))
+    with pytest.raises(DekeyError, match="holds a control character, which XML cannot hold"):
+        write(replace(dataset, schema=schema), tmp_path / "b.xml", format=name)
+    assert not (tmp_path / "b.xml").exists()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import dekey
-from dekey.data import embedded
+import dekey.formats
+from dekey.data import Dataset, Instances, Sample, Schema, embedded
 from dekey.errors import DekeyError
+from dekey.formats import FORMATS
 from dekey.formats.files import extra_module, read_text, read_xml
 
 
@@ -70,3 +73,14 @@ def test_no_file_is_written_under_the_ending_of_another_format(tmp_path: Path) -
 def test_a_missing_module_names_its_extra() -> None:
     with pytest.raises(DekeyError, match=r'pip install "dekey\[formats\]"'):
         extra_module("a_module_that_is_not_there")
+
+
+@pytest.mark.parametrize("format", [name for name, known in FORMATS.items() if known.write is not None])
+@pytest.mark.parametrize("what", ["class", "keypoint", "image"])
+def test_half_a_character_is_refused_in_every_format(format: str, what: str, tmp_path: Path) -> None:  # noqa: A002
+    names = {each: f"{each} \ud800" if each == what else each for each in ("class", "keypoint", "image")}
+    sample = Sample(tmp_path / names["image"], (9, 9), Instances.create([[[1.0, 2.0]]]), 1, np.array([1]))
+    dataset = Dataset.from_samples(Schema.create([names["class"]], [names["keypoint"]]), [sample])
+    with pytest.raises(DekeyError, match=r"\\ud800' holds half a character, which no file can hold; rename it"):
+        dekey.formats.write(dataset, tmp_path / f"out{FORMATS[format].suffix}", format=format)
+    assert list(tmp_path.iterdir()) == []

@@ -212,3 +212,9 @@ def test_a_real_export(shared_data: Path) -> None:
     np.testing.assert_allclose(dataset.instances.keypoints[1, 8], [960.853333, 95.545024], atol=1e-5)
     np.testing.assert_allclose(dataset.instances.boxes[1], [866.986667, 76.777251, 969.386667, 119.431280], atol=1e-5)
     assert np.isnan(dataset.instances.boxes[0]).all()
+
+
+def test_an_address_that_is_none_is_a_name(load: Load) -> None:
+    dataset = load(task(*COW, image="http://[x/a.png"))
+    assert dataset.picture_name(0).endswith("a.png")
+    assert len(dataset) == 1

@@ -274,3 +274,41 @@ def test_real_labels_of_a_video(shared_data: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(dataset.instances.keypoints[0], [[316.98974668, 48.19157075], [314.6013269, 135.8723617]])
     assert dataset[0].read_image().shape[:2] == tuple(dataset.sizes[0])
     assert dataset.problems[0].message.startswith("frame 79 is none of the 3 frames")
+
+
+def test_frames_of_videos_with_one_title_have_names_of_their_own(tmp_path: Path) -> None:
+    labels = labelled(tmp_path)
+    other = sleap_io_module().Video.from_filename([str(tmp_path / f"{number}.png") for number in (0, 2)])
+    frame = labels.labeled_frames[0]
+    labels.labeled_frames.append(sleap_io_module().LabeledFrame(video=other, frame_idx=1, instances=frame.instances[:1]))
+    labels.videos.append(other)
+    dataset = read(save(labels, tmp_path / "labels.pkg.slp", embed=True))
+    names = [dataset.picture_name(index) for index in range(len(dataset))]
+    assert names == ["labels.pkg_video1_000001.png", "labels.pkg_video1_000003.png", "labels.pkg_video2_000001.png"]
+    np.testing.assert_array_equal(dataset[0].read_image(), pictures(2)[1])
+    np.testing.assert_array_equal(dataset[2].read_image(), pictures(3)[2])
+
+
+@pytest.mark.parametrize("how", ["external", "virtual", "link", "deep link"])
+def test_values_kept_in_another_file_are_not_followed(tmp_path: Path, how: str) -> None:
+    path = save(labelled(tmp_path), tmp_path / "labels.slp")
+    with h5py.File(path, "a") as file:
+        values = file["frames"][()]
+        name = {"link": "videos_json", "deep link": "video0"}.get(how, "frames")
+        if name in file:
+            del file[name]
+        if how == "external":
+            (tmp_path / "raw").write_bytes(values.tobytes())
+            file.create_dataset("frames", values.shape, values.dtype, external=[(str(tmp_path / "raw"), 0, values.nbytes)])
+        elif how == "virtual":
+            with h5py.File(tmp_path / "other.h5", "w") as other:
+                other["frames"] = values
+            layout = h5py.VirtualLayout(values.shape, values.dtype)
+            layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "frames", values.shape, values.dtype)
+            file.create_virtual_dataset("frames", layout)
+        elif how == "link":
+            file[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), name)
+        else:
+            file.create_group(name)["video"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "video")
+    with pytest.raises(DekeyError, match=r"in another file, which dekey does not follow"):
+        read(path, format="sleap")

@@ -109,3 +109,15 @@ def test_wings_of_flies(shared_data: Path) -> None:
     # The table beside it holds the same numbers, and nothing in it says that y runs upwards.
     table = read(folder / "csv-example.csv", problems="drop").instances.keypoints
     np.testing.assert_array_equal(table[0, :2], [(290.5, 108.5), (100.5, 179.5)])
+
+
+@pytest.mark.parametrize(("x", "y"), [(-0.25, 10.0), (10.0, 40.25)])
+def test_a_point_that_would_be_read_as_missing_is_refused(tmp_path: Path, x: float, y: float) -> None:
+    dataset = read(save(tmp_path))
+    dataset.instances.keypoints[0, 1] = x, y
+    with pytest.raises(DekeyError, match=r"keypoint 'point_1' of a\.png lies left of the image or below it"):
+        write(dataset, tmp_path / "copy.tps", format="tps")
+    assert not (tmp_path / "copy.tps").exists()
+    dataset.instances.keypoints[0, 1] = 60.25, -0.25
+    write(dataset, tmp_path / "copy.tps", format="tps")
+    np.testing.assert_array_equal(read(tmp_path / "copy.tps").instances.keypoints[0, 1], (60.25, -0.25))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dekey.data import Dataset
+from dekey.data import Dataset, Instances, Sample, Schema
 from dekey.data.problems import find_problems
 from dekey.errors import DekeyError
-from dekey.formats import read, recognise, write
+from dekey.formats import FORMATS, losses, read, recognise, write
 
 YAML = """
 path: /content/somewhere/else
@@ -288,3 +288,53 @@ def test_a_description_by_sleap_io(shared_data: Path, make: Make) -> None:
     assert schema.edges.tolist() == [[0, 1], [1, 2], [2, 3], [2, 4]]
     assert schema.mirror is not None
     assert schema.mirror.tolist() == [1, 0, 3, 2, 4]
+
+
+def test_labels_lie_where_ultralytics_looks_for_them(tmp_path: Path) -> None:
+    names = ["A/images/a.png", "b.png", "images/c.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (200, 100)).save(tmp_path / name)
+    one = Instances.create([[[20.0, 30.0]]], boxes=[[10.0, 20.0, 50.0, 40.0]])
+    samples = [Sample(tmp_path / name, (100, 200), one, row + 1, np.array([row + 1])) for row, name in enumerate(names)]
+    write(Dataset.from_samples(Schema.create(["a"], ["x"]), samples), tmp_path / "out", format="yolo")
+    folder = tmp_path / "out"
+    for image in folder.rglob("*.png"):
+        # `img2label_paths` of ultralytics/data/utils.py.
+        label = Path("/labels/".join(str(image).rsplit("/images/", 1)).rsplit(".", 1)[0] + ".txt")
+        assert label.is_file(), label
+    dataset = read(folder)
+    assert [dataset.picture_name(index) for index in range(3)] == [f"images/train/{name}" for name in names]
+    assert dataset.starts.tolist() == [0, 1, 2, 3]
+    assert dataset.problems == ()
+    assert len(read(folder, images=tmp_path).instances) == 3
+    # So dekey wrote them before.
+    (folder / "labels/train/images").mkdir()
+    (folder / "images/train/labels/c.txt").rename(folder / "labels/train/images/c.txt")
+    assert len(read(folder).instances) == 3
+
+
+def test_a_split_may_hold_folders_of_images_and_labels(make: Make, tmp_path: Path) -> None:
+    file = make(YAML.replace("../images/train", "train"), images="train/images", labels="train/labels")
+    dataset = read(file)
+    assert dataset.starts.tolist() == [0, 2, 2, 2]
+    assert dataset.problems == ()
+    (tmp_path / "train" / "labels" / "z.txt").write_text(LINES)
+    assert [each.kind for each in read(file, problems="keep").problems] == ["missing-image"]
+
+
+def test_a_line_that_names_no_image_is_told(make: Make, tmp_path: Path) -> None:
+    file = make(YAML.replace("../images/train", "list.txt"))
+    (tmp_path / "list.txt").write_text("./images/train/a.png\n./\n.\n..\n")
+    dataset = read(file, problems="drop")
+    assert len(dataset) == 1
+    assert len(dataset.problems) == 3
+
+
+def test_an_image_with_keypoints_far_outside_is_told_before_writing(make: Make) -> None:
+    lines = "0 0.5 0.5 1 1 1.009 0.5 2 -0.009 0.5 2 0 0 0\n"
+    assert not [each for each in losses(read(make(lines=lines)), FORMATS["yolo"]) if "outside" in each]
+    dataset = read(make(lines=lines + lines.replace("1.009", "1.02") + lines.replace("-0.009", "-0.02")))
+    said = losses(dataset, FORMATS["yolo"])
+    assert "1 images have keypoints far outside them, and Ultralytics trains on no image that has such" in said
+    assert not [each for each in losses(dataset, FORMATS["coco"]) if "outside" in each]

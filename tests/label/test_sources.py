@@ -109,3 +109,37 @@ def test_a_picture_of_the_file_is_read_by_its_record(tmp_path: Path) -> None:
     assert list(pictures.names)[3] == "data_batch_2-00000"
     assert pictures.tested is None
     assert (pictures.read(3) != pictures.read(0)).any()
+
+
+def test_all_parts_for_testing_are_set_aside(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        write_folders(tmp_path / part, count=1)
+    pictures = open_pictures(tmp_path)
+    assert pictures.classes == ("cat", "dog")
+    assert [name.split("/")[0] for name in pictures.names] == ["train"] * 2 + ["test"] * 2 + ["val"] * 2
+    assert divide(pictures, 0.5, 0).tolist() == [False] * 2 + [True] * 4
+
+
+@pytest.mark.parametrize(("parts", "tested"), [(("train", "val"), 2), (("train",), None)])
+def test_pictures_for_testing_without_classes_are_left_out(tmp_path: Path, parts: tuple[str, ...], tested: int | None) -> None:
+    for part in parts:
+        write_folders(tmp_path / part, count=1)
+    (tmp_path / "test").mkdir()
+    cv2.imwrite(str(tmp_path / "test" / "1.png"), np.zeros((8, 8, 3), np.uint8))
+    pictures = open_pictures(tmp_path)
+    assert pictures.classes == ("cat", "dog")
+    assert (None if pictures.tested is None else pictures.tested.sum()) == tested
+
+
+def test_a_part_for_training_alone_is_no_class(tmp_path: Path) -> None:
+    write_folders(tmp_path / "rail", ("train", "tram"))
+    assert open_pictures(tmp_path / "rail").classes == ("train", "tram")
+    write_folders(tmp_path / "all" / "train")
+    assert open_pictures(tmp_path / "all").classes == ("cat", "dog")
+
+
+def test_a_class_for_testing_alone_is_refused(tmp_path: Path) -> None:
+    write_folders(tmp_path / "train")
+    write_folders(tmp_path / "val", ("dog", "fish"), 1)
+    with pytest.raises(DekeyError, match=r"the class 'fish' has no picture to learn from in .*train, expected some"):
+        open_pictures(tmp_path)

@@ -77,3 +77,8 @@ def test_nothing_found_is_said(tmp_path: Path) -> None:
     assert "Nothing was found" in (tmp_path / "page.html").read_text(encoding="utf-8")
     with pytest.raises(DekeyError, match="does not exist"):
         write_doubts(tmp_path / "gone" / "page.html", "title", dataset(), [])
+
+
+def test_a_meaning_keeps_its_capitals(tmp_path: Path) -> None:
+    write_doubts(tmp_path / "page.html", "a", dataset(), [problem("bad-sigmas", "no")], [])
+    assert "<p>The OKS sigmas are not usable. To do:" in (tmp_path / "page.html").read_text(encoding="utf-8")

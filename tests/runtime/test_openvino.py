@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ from dekey.data.images import read_image
 from dekey.errors import DekeyError
 from dekey.runtime import OnnxBackend, OpenvinoBackend
 from dekey.runtime.backends import OUTPUTS
-from dekey.runtime.openvino import computes_bf16, import_openvino
+from dekey.runtime.openvino import computes_bf16, import_openvino, no_telemetry
 
 # Asked for without importing it: that would report to a web service.
 pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="needs dekey[openvino]")
@@ -200,3 +201,23 @@ def test_without_openvino_the_extra_is_named(small_onnx: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(DekeyError, match=r'pip install "dekey\[openvino\]"'):
         dekey.load(small_onnx, runtime="openvino")
+
+
+def test_two_threads_hide_the_telemetry_one_after_the_other() -> None:
+    before = sys.modules.get("openvino_telemetry")
+    inside, order = threading.Event(), []
+
+    def second() -> None:
+        inside.wait()
+        with no_telemetry():
+            order.append("second")
+
+    other = threading.Thread(target=second)
+    other.start()
+    with no_telemetry():
+        inside.set()
+        other.join(0.2)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
+    assert sys.modules.get("openvino_telemetry") is before

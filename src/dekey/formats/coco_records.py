@@ -76,6 +76,7 @@ def _read_images(
 ) -> tuple[PictureFiles, NDArray[np.int64], NDArray[np.int64]]:
     """Read names, sizes (S, 2) H, W and ids (S,) of the images that can be used."""
     records = _labelled_images(only_objects(records, "images", problems), problems)
+    before = len(problems)
     ids, sound = whole_numbers([record.get("id") for record in records])
     names = [record.get("file_name") for record in records]
     named = np.array([type(name) is str for name in names], dtype=np.bool_)
@@ -108,7 +109,8 @@ def _read_images(
         problems.append(problem("duplicate-image-id", f"image id {ids[index]} occurs more than once", names[index]))
     chosen = np.flatnonzero(usable)
     if not len(chosen):
-        raise DekeyError(f"none of the {len(usable)} images can be used, the first because: {problems[0]}")
+        told = (problems[before:] or problems)[0]
+        raise DekeyError(f"none of the {len(usable)} images can be used, the first because: {told}")
     if len(chosen) < len(files):
         files = files.take(chosen)
     return files, sizes[chosen], ids[chosen]

@@ -28,6 +28,7 @@ from dekey.files import replaced
 from dekey.formats.coco import compact, keypoint_triples, plain_numbers
 from dekey.formats.coco_objects import short
 from dekey.formats.files import read_json
+from dekey.formats.triples import FARTHEST, usable
 
 
 class _Find(NamedTuple):
@@ -51,7 +52,8 @@ def read_results(path: Path, dataset: Dataset) -> list[Instances]:
         One Instances an image, in the order of the data set, best score first; with scores and keypoint scores.
 
     Raises:
-        DekeyError: if the file is no results file, or a record names an unknown image or category or does not fit it.
+        DekeyError: if the file is no results file, or a record names an unknown image or category or does not fit it
+            or holds numbers that are none.
     """
     path = Path(path)
     content = read_json(path, compact)
@@ -162,14 +164,18 @@ def _records(
 
 def _parsed(record: dict[str, Any], label: int, columns: NDArray[np.int64], count: int, where: str) -> _Find:
     score, values, bbox = record.get("score"), record.get("keypoints"), record.get("bbox")
-    if type(score) is not float and type(score) is not int:
+    if (type(score) is not float and type(score) is not int) or not abs(score) < FARTHEST:
         raise DekeyError(f"{where} has the score {short(score)}, expected a number; results carry one score an object")
     if type(values) is not array or len(values) != 3 * len(columns):
         raise DekeyError(f"{where} has the keypoints {short(values)}, expected x, y, score for {len(columns)} keypoints")
     if bbox is not None and (type(bbox) is not array or len(bbox) != 4):
         raise DekeyError(f"{where} has the bbox {short(bbox)}, expected x, y, width, height")
     box = np.full(4, np.nan) if bbox is None else np.array([bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1] + bbox[3]])
+    if bbox is not None and not usable(box):
+        raise DekeyError(f"{where} has the bbox {short(bbox)}, expected four usable numbers: x, y, width, height")
     own = np.array(values).reshape(-1, 3)
+    if not usable(own).all():
+        raise DekeyError(f"{where} has the keypoints {short(values)}, expected usable numbers: 0, 0, 0 where none was found")
     triples = np.full((count, 3), np.nan)
     triples[columns] = np.where((own == 0).all(-1, keepdims=True), np.nan, own + np.array([0.5, 0.5, 0.0]))
     triples[np.isnan(triples[:, 0]), 2] = 0.0
@@ -178,7 +184,7 @@ def _parsed(record: dict[str, Any], label: int, columns: NDArray[np.int64], coun
     if stated is not None:
         if not isinstance(stated, list) or len(stated) != len(columns) or any(code not in (0, 1, 2) for code in stated):
             raise DekeyError(f"{where} has the visibility {short(stated)}, expected 0, 1 or 2 for {len(columns)} keypoints")
-        codes[columns] = stated
+        codes[columns] = np.where(codes[columns] > UNLABELLED, stated, UNLABELLED)  # what has no place was not found
     return _Find(float(score), label, box, triples, codes)
 
 

@@ -46,7 +46,7 @@ _FACE_PAIRS = ((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46))
 def merge(record: dict[str, Any]) -> None:
     """Put the extra points of an annotation behind its ``keypoints``, where all are whole; else leave the record as it is."""
     joined = array("d")
-    with suppress(TypeError, OverflowError):
+    with suppress(KeyError, TypeError, OverflowError):
         joined.extend(record["keypoints"])
         for part, names in _PARTS.items():
             values = array("d", record.get(f"{part}_kpts") or [0.0] * (3 * len(names)))

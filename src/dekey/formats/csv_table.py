@@ -14,7 +14,7 @@ from OpenCV, NumPy or mouse clicks, where the first pixel is 0. Tables whose y r
 TPS files, look the same and cannot be told apart: read the TPS file instead. Boxes are continuous, as in COCO.
 
 Visibility: 0 unlabelled, 1 occluded, 2 visible; without such a column a keypoint with numbers is visible, and one whose cells
-are empty (or nan, NA, null) is unlabelled.
+are empty (or nan, NA, null) is unlabelled. A cell that is no number, such as "hidden", is a mistake of the file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ from dekey.formats.pictures import with_suffixes, written_names
 
 HOLDS: Final = frozenset({
     "several_objects", "classes", "unlabelled_points", "objects_without_keypoints", "empty_objects", "images_without_objects",
-    "occluded", "boxes", "objects_without_boxes", "class_names", "keypoint_names", "image_sizes", "exact_coordinates",
+    "occluded", "boxes", "objects_without_boxes", "class_names", "keypoint_names", "outside_points", "image_sizes",
+    "exact_coordinates",
 })  # fmt: skip
 _HEAD_BYTES = 262_144
 _MAX_COLUMNS = 30_000
@@ -254,7 +255,8 @@ def _rows(
             # The axis columns serve whatever keypoint the row names; a row that names none stands for the image alone.
             point = cells[columns.keypoint].strip()
             values = {point: values[""]} if point else {}
-        bare = all(value is not None and np.isnan(value) for row in values.values() for value in row[:2])
+        unreadable = any(value is None for row in values.values() for value in row)
+        bare = not unreadable and all(np.isnan(value) for row in values.values() for value in row[:2] if value is not None)
         if bare and not label and np.isnan(box).all():
             continue
         key = (name, cells[columns.object].strip() if columns.object >= 0 else "")
@@ -264,28 +266,23 @@ def _rows(
             objects.append(row)
             known[key] = row
         for point, (x, y, code) in values.items():
-            triple = _triple(x, y, code)
             if point in row.points:
                 message = f"{place}: keypoint '{point[:40]}' of one object occurs twice; number the objects of an image"
-            elif x is None or y is None:
+            elif x is None or y is None or code is None:
                 message = f"{place}: keypoint '{point[:40]}' has a cell that is no number"
             else:
-                row.points[point] = triple
+                row.points[point] = _triple(x, y, code)
                 continue
-            problems.append(
-                problem("unreadable-record", message, name, objects.index(row) + 1 if columns.long else len(objects))
-            )
+            problems.append(problem("unreadable-record", message, name, row.number))
             row.broken = True
     return objects, list(images), np.array(sizes, dtype=np.int64).reshape(-1, 2)
 
 
-def _triple(x: float | None, y: float | None, code: float | None) -> list[float]:
+def _triple(x: float, y: float, code: float) -> list[float]:
     """Give x, y, visibility: where no column states it, what has a number is visible."""
-    blank = [value is not None and np.isnan(value) for value in (x, y)]
-    if all(blank) and (code is None or np.isnan(code) or code == 0):
+    if np.isnan([x, y]).all() and (np.isnan(code) or code == 0):
         return [0.0, 0.0, 0.0]
-    stated = code is not None and not np.isnan(code)
-    return [np.nan if x is None else x, np.nan if y is None else y, code if stated and code is not None else float(VISIBLE)]
+    return [x, y, float(VISIBLE) if np.isnan(code) else code]
 
 
 def _cell(cells: Sequence[str], index: int, comma: bool) -> float | None:

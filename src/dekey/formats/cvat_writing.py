@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from dekey.data.schema import Schema
 from dekey.errors import DekeyError
 from dekey.files import replaced
 from dekey.formats.cvat_labels import drawing
+from dekey.formats.names import xml_quoted, xml_text
 from dekey.formats.pictures import written_names
 
 # Digits kept after the point.
@@ -51,7 +52,7 @@ def write_file(dataset: Dataset, path: Path) -> None:
         stream.write("      </labels>\n    </task>\n  </meta>\n")
         for name, sample in zip(names, dataset, strict=True):
             height, width = sample.size
-            head = f'id="{sample.image_id}" name={_quoted(name)} width="{width}" height="{height}"'
+            head = f'id="{sample.image_id}" name={xml_quoted(name)} width="{width}" height="{height}"'
             stream.write(f"  <image {head}>\n")
             stream.writelines(_shapes(schema, sample, box_labels))
             stream.write("  </image>\n")
@@ -65,7 +66,7 @@ def _labels(schema: Schema, row: int, box_label: str | None) -> Iterator[str]:
     if len(columns):
         yield _label(name, "skeleton", f"<svg>{escape(drawing(schema, row))}</svg>")
         for column in columns:
-            yield _label(schema.keypoints[column], "points", f"<parent>{_text(name)}</parent>")
+            yield _label(schema.keypoints[column], "points", f"<parent>{xml_text(name)}</parent>")
         if box_label is not None:
             yield _label(box_label, "rectangle")
     else:
@@ -73,7 +74,7 @@ def _labels(schema: Schema, row: int, box_label: str | None) -> Iterator[str]:
 
 
 def _label(name: str, kind: str, more: str = "") -> str:
-    return f"        <label><name>{_text(name)}</name><type>{kind}</type><attributes></attributes>{more}</label>\n"
+    return f"        <label><name>{xml_text(name)}</name><type>{kind}</type><attributes></attributes>{more}</label>\n"
 
 
 def _shapes(schema: Schema, sample: Sample, box_labels: list[str]) -> Iterator[str]:
@@ -86,32 +87,20 @@ def _shapes(schema: Schema, sample: Sample, box_labels: list[str]) -> Iterator[s
         boxed = bool(np.isfinite(box).all())
         group = f' group_id="{index + 1}"' if boxed and len(columns) else ""
         if len(columns):
-            yield f'    <skeleton label={_quoted(name)} source="manual"{group} z_order="0">\n'
+            yield f'    <skeleton label={xml_quoted(name)} source="manual"{group} z_order="0">\n'
             for column in columns:
                 code = int(objects.visibility[index, column])
                 # A point that is not labelled needs some place all the same; the middle of the image is one that exists.
                 place = objects.keypoints[index, column] if code != UNLABELLED else np.array(sample.size[::-1]) / 2
                 x, y = place.round(_DIGITS).tolist()
                 state = f'outside="{int(code == UNLABELLED)}" occluded="{int(code == OCCLUDED)}"'
-                point = _quoted(schema.keypoints[column])
+                point = xml_quoted(schema.keypoints[column])
                 yield f'      <points label={point} source="manual" {state} points="{x!r},{y!r}"></points>\n'
             yield "    </skeleton>\n"
         if boxed:
             x1, y1, x2, y2 = box
             own = box_labels[label] if len(columns) else name
             yield (
-                f'    <box label={_quoted(own)} source="manual" occluded="0" xtl="{x1!r}" ytl="{y1!r}" xbr="{x2!r}" '
+                f'    <box label={xml_quoted(own)} source="manual" occluded="0" xtl="{x1!r}" ytl="{y1!r}" xbr="{x2!r}" '
                 f'ybr="{y2!r}"{group} z_order="0"></box>\n'
             )
-
-
-def _text(text: str) -> str:
-    """Escape a text; XML has no way to write control characters."""
-    if any(ord(letter) < 32 or ord(letter) in (0xFFFE, 0xFFFF) for letter in text):
-        raise DekeyError(f"the name {text!r} holds a control character, which XML cannot hold; rename it")
-    return escape(text)
-
-
-def _quoted(text: str) -> str:
-    _text(text)
-    return quoteattr(text)

@@ -60,6 +60,7 @@ HOLDS: Final = frozenset(
         "unused_names",
         "order",
         "edges",
+        "outside_points",
         "exact_coordinates",
     }
 )

@@ -16,6 +16,7 @@ from dekey.data.dataset import Problem
 from dekey.data.problem_kinds import problem
 from dekey.errors import DekeyError
 from dekey.formats.files import HDF5_SIGN, extra_module, read_text
+from dekey.formats.hdf5 import check_inside
 
 LEVELS: Final = ("scorer", "individuals", "bodyparts", "coords")
 HDF5_KEY: Final = "df_with_missing"
@@ -125,6 +126,7 @@ def _read_hdf5(path: Path) -> Table:
     h5py = extra_module("h5py")
     try:
         with h5py.File(path, "r") as file:
+            check_inside(file, path)
             group = file.get(HDF5_KEY)
             if not isinstance(group, h5py.Group):
                 raise DekeyError(f"{path} has no table '{HDF5_KEY}', expected labels of DeepLabCut")
@@ -138,12 +140,12 @@ def _read_hdf5(path: Path) -> Table:
             values = _plain(group, "block0_values").astype(np.float64)
             if "block1_values" in group:
                 raise ValueError("not all of its columns are numbers")
+            names = ["/".join(parts).replace("\\", "/") for parts in zip(*index.values(), strict=True)]
     except DekeyError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
         raise DekeyError(f"{path} is no HDF5 table as pandas writes it ({error}); name the csv beside it") from error
-    names = ["/".join(parts).replace("\\", "/") for parts in zip(*index.values(), strict=True)]
-    width = values.shape[-1]
+    width = values.shape[-1] if values.ndim else 0
     if values.shape != (len(names), width) or any(len(level) != width for level in levels.values()):
         raise DekeyError(f"{path} has values of shape {values.shape} that do not fit its index; name the csv beside it")
     points, order = _points(path, list(zip(*[levels.get(level, [""] * width) for level in LEVELS], strict=True)))
@@ -166,6 +168,8 @@ def _levels(group: Any, axis: str) -> dict[str, list[str]]:
 def _plain(group: Any, name: str) -> NDArray[Any]:
     """Read a whole array of numbers or of strings of fixed length; anything else (pandas pickles it) is refused."""
     data = group[name]
+    if not isinstance(data, extra_module("h5py").Dataset):
+        raise ValueError(f"{name} is no array")
     if data.dtype.kind not in "Siuf" or data.size * data.dtype.itemsize > _MAX_BYTES:
         raise ValueError(f"{name} holds {data.dtype}, expected plain numbers or strings")
     return np.asarray(data[()])

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from dekey.files import replaced
 from dekey.formats.columns import whole_numbers
 from dekey.formats.files import head, read_xml
 from dekey.formats.gather import Objects, build_dataset, place_images
-from dekey.formats.names import UNNAMED_CLASS
+from dekey.formats.names import UNNAMED_CLASS, xml_quoted, xml_text
 from dekey.formats.pictures import written_names
 
 HOLDS: Final = frozenset(
@@ -44,6 +43,7 @@ HOLDS: Final = frozenset(
         "boxes",
         "class_names",
         "keypoint_names",
+        "outside_points",
         "image_sizes",
     }
 )
@@ -159,14 +159,14 @@ def write(dataset: Dataset, path: Path) -> None:
     """Write an imglab file; coordinates are rounded to whole pixels, since dlib reads no others.
 
     Raises:
-        DekeyError: if an image has no file, or the folder does not exist.
+        DekeyError: if an image has no file, a name holds a control character, or the folder does not exist.
     """
     names = written_names(dataset, path.parent)
     with replaced(path) as stream:
         stream.write("<?xml version='1.0' encoding='UTF-8'?>\n<dataset>\n<name>written by dekey</name>\n<images>\n")
         for index, name in enumerate(names):
             height, width = dataset.sizes[index].tolist()
-            stream.write(f"  <image file={quoteattr(name)} width='{width}' height='{height}'>\n")
+            stream.write(f"  <image file={xml_quoted(name)} width='{width}' height='{height}'>\n")
             stream.writelines(_elements(dataset, index))
             stream.write("  </image>\n")
         stream.write("</images>\n</dataset>\n")
@@ -180,8 +180,8 @@ def _elements(dataset: Dataset, index: int) -> Iterator[str]:
         x1, y1, x2, y2 = corners[row].tolist()
         size = f"width='{max(x2 - x1, 1)}' height='{max(y2 - y1, 1)}'"
         yield f"    <box top='{y1}' left='{x1}' {size}{' ignore=' + repr('1') if own.crowd[row] else ''}>\n"
-        yield f"      <label>{escape(schema.classes[int(own.labels[row])])}</label>\n"
+        yield f"      <label>{xml_text(schema.classes[int(own.labels[row])])}</label>\n"
         for column in np.flatnonzero(own.labelled[row]).tolist():
             x, y = points[row, column].tolist()
-            yield f"      <part name={quoteattr(schema.keypoints[column])} x='{x}' y='{y}'/>\n"
+            yield f"      <part name={xml_quoted(schema.keypoints[column])} x='{x}' y='{y}'/>\n"
         yield "    </box>\n"

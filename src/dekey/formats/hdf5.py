@@ -9,6 +9,32 @@ from dekey.errors import DekeyError
 from dekey.formats.files import extra_module
 
 
+def check_inside(file: Any, path: Path) -> None:
+    """Refuse a file that keeps values in other files, which nobody asked to open.
+
+    Args:
+        file: an open `h5py.File`.
+        path: its name, for the sentence.
+
+    Raises:
+        DekeyError: if a link leads into another file, or a data set is virtual or stored outside.
+    """
+    h5py = extra_module("h5py")
+    outside: list[str] = []
+
+    def visit(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Group):
+            links = (each for each in node if isinstance(node.get(each, getlink=True), h5py.ExternalLink))
+            outside.extend(f"{name}/{each}".lstrip("/") for each in links)
+        elif isinstance(node, h5py.Dataset) and (node.is_virtual or node.external):
+            outside.append(name)
+
+    visit("", file)
+    file.visititems(visit)
+    if outside:
+        raise DekeyError(f"{path} keeps '{outside[0]}' in another file, which dekey does not follow; save it as one file")
+
+
 def check_records(file: Any, path: Path) -> None:
     """Refuse a file whose records (compound types) are not laid out as they are in memory.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -69,9 +70,15 @@ def image_reference(task: dict[str, Any]) -> str:
     data = task.get("data", {})
     texts = {key: value for key, value in data.items() if isinstance(value, str)} if isinstance(data, dict) else {}
     for key in ("image", "img", *texts):
-        if key in texts and PurePosixPath(urlsplit(_path(texts[key])).path).suffix.lower() in IMAGE_SUFFIXES:
+        if key in texts and _suffix(_path(texts[key])) in IMAGE_SUFFIXES:
             return texts[key]
     return texts.get("image", "")
+
+
+def _suffix(path: str) -> str:
+    with suppress(ValueError):  # such as a bracket that stays open, which a name may hold and an address may not
+        path = urlsplit(path).path
+    return PurePosixPath(path).suffix.lower()
 
 
 def readings(references: Sequence[str], folders: Sequence[Path]) -> list[tuple[Path, Sequence[str]]]:

@@ -49,6 +49,7 @@ HOLDS: Final = frozenset(
         "boxes",
         "class_names",
         "keypoint_names",
+        "outside_points",
         "image_sizes",
         "exact_coordinates",
     }

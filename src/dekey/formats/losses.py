@@ -15,10 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.data.dataset import Dataset
+from dekey.data.geometry import box_sizes, hulls
 from dekey.data.instances import OCCLUDED, UNLABELLED
 from dekey.data.schema import Schema, mirror_from_names
 from dekey.formats.base import Format
 from dekey.formats.names import UNNAMED_CLASS, unnamed_keypoints
+
+FAR: Final = 0.01
+"""How far outside its image, as a share of the side, a keypoint may lie before ``outside_points`` counts it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ FEATURES: Final[dict[str, Feature]] = {
     "crowd": Feature("regions of uncounted objects, told apart from single objects", grave=True),
     "unlabelled_points": Feature("an object some of whose keypoints are not labelled", grave=True),
     "objects_without_keypoints": Feature("an object with a box and no labelled keypoint", grave=True),
-    "empty_objects": Feature("an object with neither box nor labelled keypoint", grave=True),
+    "empty_objects": Feature(
+        "an object with neither box nor labelled keypoint; where a box is needed, one whose keypoints span none", grave=True
+    ),
     "images_without_objects": Feature("images with no object, which say that there is nothing in them"),
     "occluded": Feature("keypoints labelled as occluded apart from visible ones"),
     "boxes": Feature("a box for each object, whatever its keypoints"),
@@ -51,6 +57,7 @@ FEATURES: Final[dict[str, Feature]] = {
     "keypoint_names": Feature("the names of the keypoints"),
     "unused_names": Feature("classes and keypoints of which the data hold none"),
     "order": Feature("the order of classes and keypoints"),
+    "outside_points": Feature("keypoints far outside the image, by more than a hundredth of its side"),
     "edges": Feature("the lines drawn between keypoints"),
     "mirror": Feature("which keypoints a left-right flip exchanges, where the names do not say so"),
     "sigmas": Feature("the OKS constants"),
@@ -98,6 +105,10 @@ def grave_images(dataset: Dataset, holds: frozenset[str]) -> dict[str, NDArray[n
     labelled = objects.visibility != UNLABELLED
     present = dataset.schema.present[objects.labels] if "class_keypoints" in holds else np.ones_like(labelled)
     blank = ~labelled.any(axis=1)
+    spanned = ~blank
+    if "boxes" in holds and "objects_without_boxes" not in holds:  # a box is made of the keypoints, and must have an area
+        hull = hulls(np.where(labelled[..., None], objects.keypoints, np.nan))
+        spanned &= (box_sizes(hull) > 0).all(axis=1)
     gaps = (present & ~labelled).any(axis=1) & ~blank
     if "unlabelled_points" in holds:
         gaps[:] = False
@@ -110,7 +121,7 @@ def grave_images(dataset: Dataset, holds: frozenset[str]) -> dict[str, NDArray[n
 
     found = {
         "several_objects": counts > 1,
-        "empty_objects": touched(blank & ~np.isfinite(objects.boxes).all(axis=1)),
+        "empty_objects": touched(~spanned & ~np.isfinite(objects.boxes).all(axis=1)),
         "crowd": touched(objects.crowd),
         "unlabelled_points": touched(gaps),
         "objects_without_keypoints": touched(blank),
@@ -138,6 +149,10 @@ def _used(dataset: Dataset, holds: frozenset[str]) -> dict[str, str]:
     empty = int((np.diff(dataset.starts) == 0).sum())
     unboxed = int((~boxed).sum()) if "boxes" in holds else 0
     areas = int(np.isfinite(objects.areas).sum())
+    images = dataset.image_of_instance()
+    sizes = dataset.sizes[images][:, None, ::-1]
+    far = ((objects.keypoints < -FAR * sizes) | (objects.keypoints > (1 + FAR) * sizes)).any(axis=2) & labelled
+    outside = len(np.unique(images[far.any(axis=1)]))
     own_keypoints = not schema.present[in_use].all()
     said = {
         "several_objects": (
@@ -156,7 +171,7 @@ def _used(dataset: Dataset, holds: frozenset[str]) -> dict[str, str]:
         ),
         "empty_objects": (
             grave.get("empty_objects", 0),
-            "{} images hold objects with neither box nor keypoints, which the format cannot hold",
+            "{} images hold objects with neither a box nor keypoints that span one, which the format cannot hold",
         ),
         "images_without_objects": (empty, "{} images without objects are left out"),
         "occluded": (occluded, "{} occluded keypoints become visible"),
@@ -176,6 +191,10 @@ def _used(dataset: Dataset, holds: frozenset[str]) -> dict[str, str]:
         "order": (
             len(schema.classes) > 1 or len(schema.keypoints) > 1,
             "the order of classes and keypoints may change; they keep their names",
+        ),
+        "outside_points": (
+            outside,
+            "{} images have keypoints far outside them, and Ultralytics trains on no image that has such",
         ),
         "edges": (len(schema.edges), "{} lines between keypoints are left out"),
         "mirror": (

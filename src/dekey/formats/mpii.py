@@ -42,7 +42,7 @@ from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS, unnamed_keypoints
 from dekey.formats.pictures import written_names
 
-HOLDS: Final = frozenset({"several_objects", "unlabelled_points", "exact_coordinates"})
+HOLDS: Final = frozenset({"several_objects", "unlabelled_points", "outside_points", "exact_coordinates"})
 _JOINTS: Final = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax", "upper_neck",
     "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",

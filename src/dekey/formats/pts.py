@@ -39,7 +39,7 @@ from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS, unnamed_keypoints
 from dekey.formats.pictures import label_names, with_suffixes, written_names
 
-HOLDS: Final = frozenset({"exact_coordinates"})
+HOLDS: Final = frozenset({"outside_points", "exact_coordinates"})
 _HEAD_BYTES = 4096
 _LOOKED_AT = 4
 _MAX_BYTES = 64 * 1024**2

@@ -39,7 +39,7 @@ from dekey.errors import DekeyError
 from dekey.formats.coco_categories import Categories, read_categories
 from dekey.formats.files import HDF5_SIGN, checked_file, extra_module
 from dekey.formats.gather import Objects, build_dataset
-from dekey.formats.hdf5 import check_records
+from dekey.formats.hdf5 import check_inside, check_records
 from dekey.formats.sleap_pictures import frame_pictures, video_title
 from dekey.formats.sleap_writing import sleap_io_module, write_file
 
@@ -55,6 +55,7 @@ HOLDS: Final = frozenset(
         "unused_names",
         "order",
         "edges",
+        "outside_points",
         "image_sizes",
         "exact_coordinates",
     }
@@ -127,13 +128,14 @@ def _load(path: Path) -> Any:
     sio, h5py = sleap_io_module(), extra_module("h5py")
     try:
         with h5py.File(path, "r") as file:
+            check_inside(file, path)
+            check_records(file, path)
             for name in ("frames", "instances", "points", "pred_points", "videos_json"):
                 link = file.get(name, getlink=True)
                 if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
                     raise DekeyError(f"{path} keeps '{name}' in another file, which dekey does not follow; save it as one file")
                 if name in file and file[name].size * file[name].dtype.itemsize > _MAX_BYTES:
                     raise DekeyError(f"{path} holds more than {_MAX_BYTES / 1e9:.0f} GB of '{name}'; split it")
-            check_records(file, path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return sio.load_slp(str(path), open_videos=False)

@@ -40,8 +40,9 @@ def frame_pictures(
     sizes: NDArray[np.int64] = np.zeros((len(frames), 2), dtype=np.int64)
     sound: NDArray[np.bool_] = np.ones(len(frames), dtype=np.bool_)
     sources = {id(video): _Source(path, folder, video) for video in videos}
+    stems = _stems(videos)
     for index, frame in enumerate(frames):
-        name = f"{Path(video_title(frame.video)).stem}_{frame.frame_idx:06d}.png"
+        name = f"{stems[id(frame.video)]}_{frame.frame_idx:06d}.png"
         try:
             picture, sizes[index] = sources[id(frame.video)].picture(int(frame.frame_idx), name)
         except DekeyError as error:
@@ -52,6 +53,21 @@ def frame_pictures(
         raise DekeyError(f"{path}: none of the {len(frames)} frames can be used, the first because: {problems[-len(frames)]}")
     files, _ = picture_files(path, [f"{index}" for index in range(len(frames))], folder)
     return Images(files, sizes, sound), pictures
+
+
+def _stems(videos: Sequence[Any]) -> dict[int, str]:
+    """Give how the names of a video's frames begin, by its id: its title, and its number where several share that."""
+    titles = [Path(video_title(video)).stem for video in videos]
+    taken, stems = set(titles), {}
+    for number, (video, title) in enumerate(zip(videos, titles, strict=True), 1):
+        stem = title
+        if titles.count(title) > 1:
+            stem = f"{title}_video{number}"
+            while stem in taken:
+                stem += "_"
+            taken.add(stem)
+        stems[id(video)] = stem
+    return stems
 
 
 def _file_name(files: Sequence[Any], index: int) -> str:

@@ -34,7 +34,9 @@ from dekey.formats.gather import Objects, build_dataset, place_images
 from dekey.formats.names import UNNAMED_CLASS, unnamed_keypoints
 from dekey.formats.pictures import with_suffixes, written_names
 
-HOLDS: Final = frozenset({"several_objects", "unlabelled_points", "images_without_objects", "exact_coordinates"})
+HOLDS: Final = frozenset(
+    {"several_objects", "unlabelled_points", "images_without_objects", "outside_points", "exact_coordinates"}
+)
 _HEAD_BYTES = 4096
 _MAX_POINTS = 100_000
 _DIGITS = 9
@@ -172,9 +174,23 @@ def write(dataset: Dataset, path: Path) -> None:
     """Write a TPS file.
 
     Raises:
-        DekeyError: if an image has no file, or the folder does not exist.
+        DekeyError: if an image has no file, a labelled point would be written as a negative number, which means that it is
+            missing, or the folder does not exist.
     """
     names = written_names(dataset, path.parent)
+    objects, image_of = dataset.instances, dataset.image_of_instance()
+    offset = np.zeros((len(objects), 1, 2))
+    offset[:, 0, 1] = dataset.sizes[image_of, 0]
+    upwards = np.where(objects.labelled[..., None], objects.keypoints * [1.0, -1.0] + offset, 0.0).round(_DIGITS)
+    beyond = (upwards < 0).any(axis=2)
+    if beyond.any():
+        row, column = np.argwhere(beyond)[0].tolist()
+        keypoint, image = dataset.schema.keypoints[column], names[int(image_of[row])]
+        x, y = objects.keypoints[row, column].tolist()
+        raise DekeyError(
+            f"keypoint '{keypoint}' of {image} lies left of the image or below it, at x, y = {x:.6g}, {y:.6g}, and TPS takes "
+            "negative numbers for missing points; move it into the image, or write another format"
+        )
     count = 0
     with replaced(path) as stream:
         for index, name in enumerate(names):

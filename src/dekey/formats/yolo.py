@@ -21,12 +21,15 @@ file does not tell.
 Visibility: 0 unlabelled (0, 0 when written), 1 occluded, 2 visible. With two values a keypoint, one with a negative coordinate
 is unlabelled and every other visible (``verify_image_label``); so a point at 0, 0 is labelled there, which `dekey inspect`
 doubts. Sizes come from the headers of the images.
+
+Keypoints outside: read and written as they are, but Ultralytics takes an image for corrupt and ignores it if a coordinate lies
+more than a hundredth of the side outside (``verify_image_label``), which is told before writing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
@@ -43,12 +46,13 @@ from dekey.formats.gather import Images, Objects, build_dataset, place_images
 from dekey.formats.losses import ALL
 from dekey.formats.pictures import label_names, written_names
 from dekey.formats.yolo_description import Description, describes, read_description
-from dekey.formats.yolo_files import descriptions, find_description, find_split, split_root
+from dekey.formats.yolo_files import descriptions, find_description, find_split, label_of, split_root
 
 HOLDS: Final = ALL - {
     "crowd",
     "empty_objects",
     "objects_without_boxes",
+    "outside_points",
     "areas",
     "class_keypoints",
     "sigmas",
@@ -176,17 +180,19 @@ def _triples(points: NDArray[np.float64]) -> NDArray[np.float64]:
 def write(dataset: Dataset, path: Path) -> None:
     """Write a new folder: data.yaml, labels/train and a copy of the images in images/train, which Ultralytics needs there.
 
+    The labels of an image whose name has a folder ``images`` of its own lie beside that folder, where Ultralytics looks.
     The data set is one split; ``val`` names the same images, since Ultralytics wants both keys.
 
     Raises:
         DekeyError: if the folder exists and is not empty, an image has no file, or two images would share a label file.
     """
     names = written_names(dataset, path)
-    labels = label_names(names, ".txt")
+    label_names(names, ".txt")
     with new_folder(path) as folder:
         write_text(folder / "data.yaml", _described(dataset))
-        for index, (name, label) in enumerate(zip(names, labels, strict=True)):
-            image, text = folder / "images/train" / name, folder / "labels/train" / label
+        for index, name in enumerate(names):
+            own = PurePosixPath("images/train") / name
+            image, text = folder / own, folder / label_of(own)
             image.parent.mkdir(parents=True, exist_ok=True)
             text.parent.mkdir(parents=True, exist_ok=True)
             copy_picture(dataset, index, image)

@@ -130,16 +130,32 @@ def _found(
 ) -> list[tuple[str, Path]]:
     """List the images in and below top/place by name; labels without an image are problems."""
     labels = root / _renamed(label_place, "images", "labels")
+    homes = [labels] if labels != top / place else []
     pairs: list[tuple[str, Path]] = []
     for name in files_below(top / place):
         inner = PurePosixPath(name)
-        if inner.suffix.lower() in IMAGE_SUFFIXES:
-            pairs.append(((place / inner).as_posix(), labels / inner.with_suffix(".txt")))
+        if inner.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        label = root / label_of(label_place / inner)
+        own = labels / inner.with_suffix(".txt")
+        if label != own and own.is_file() and not label.is_file():
+            label = own  # the folder was renamed as a whole, as dekey wrote it before and --images elsewhere may have it
+        elif label != own:
+            parts = inner.parent.parts
+            last = len(parts) - parts[::-1].index("images")
+            homes.append(root / label_place / _renamed(PurePosixPath(*parts[:last]), "images", "labels"))
+        pairs.append(((place / inner).as_posix(), label))
     known = {label for _, label in pairs}
-    for name in files_below(labels):
-        if name.endswith(".txt") and labels / name not in known and labels != top / place:
-            problems.append(problem("missing-image", f"no image belongs to the labels {labels / name}", name))
+    for home in dict.fromkeys(homes):
+        for name in files_below(home):
+            if name.endswith(".txt") and home / name not in known:
+                problems.append(problem("missing-image", f"no image belongs to the labels {home / name}", name))
     return pairs
+
+
+def label_of(image: PurePosixPath) -> PurePosixPath:
+    """Give the label file of an image as Ultralytics finds it: the last folder ``images`` of the path becomes ``labels``."""
+    return (_renamed(image.parent, "images", "labels") / image.name).with_suffix(".txt")
 
 
 def _listed(path: Path, root: Path, images: Path | None) -> list[tuple[str, Path]]:
@@ -150,7 +166,7 @@ def _listed(path: Path, root: Path, images: Path | None) -> list[tuple[str, Path
     pairs = []
     for name in names:
         own = inside(name)
-        pairs.append((name, root / _renamed(own or PurePosixPath("-"), "images", "labels").with_suffix(".txt")))
+        pairs.append((name, root / label_of(own if own is not None and own.name else PurePosixPath("-"))))
     return pairs
 
 

@@ -1,8 +1,10 @@
 """Pictures in ImageNet's layout: a folder for each class, whose name is the name of the class.
 
-Where the folder has a part for training and one for testing (``train`` beside ``val``, ``valid``, ``validation`` or ``test``),
-each with the folders of the classes, both are read and the second is set aside. Links are not followed: what is read lies in
-the folder that was named; hidden folders and files are left out. Pictures may lie deeper inside the folder of their class.
+Where the folder has a part for training, ``train``, with the folders of the classes, and parts for testing (``test``, ``val``,
+``valid``, ``validation``) or nothing else, all are read, and what is for testing is set aside. A part for testing whose
+pictures lie in no folders names no classes and is left out, as is whatever lies beside the parts. Links are not followed: what
+is read lies in the folder that was named; hidden folders and files are left out. Pictures may lie deeper inside the folder of
+their class.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def open_folders(path: Path) -> Folders:
     """List the pictures of a folder, see `Folders`.
 
     Raises:
-        DekeyError: if there are too many, or a class has no picture to learn from.
+        DekeyError: if there are too many, or a class has pictures for testing alone.
     """
     return Folders(path)
 
@@ -61,6 +63,13 @@ class Folders:
         self.labels: NDArray[np.int64] = np.array(labels, dtype=np.int64)
         self.names = [file.relative_to(path).as_posix() for file in files]
         self.tested: NDArray[np.bool_] | None = np.array(tested, dtype=np.bool_) if any(tested) else None
+        learnt = {label for label, testing in zip(labels, tested, strict=True) if not testing}
+        unlearnt = [name for name, index in position.items() if index not in learnt]
+        if unlearnt:
+            raise DekeyError(
+                f"the class '{unlearnt[0]}' has no picture to learn from in {parts[0][0]}, expected some of each class; "
+                "put some there, or take its folder out of the part for testing"
+            )
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """Decode a picture to (H, W, 3) uint8 RGB.
@@ -76,11 +85,12 @@ class Folders:
 
 
 def _parts(path: Path) -> list[tuple[Path, bool]]:
-    """Give the folders that hold classes, and whether each is for testing."""
+    """Give the folders that hold classes, and whether each is for testing; the one for training comes first."""
     named = {folder.name.lower(): folder for folder in _folders(path)}
     testing = [named[name] for name in TESTING if name in named]
-    if "train" in named and testing and all(any(map(_has_picture, _folders(part))) for part in (named["train"], testing[0])):
-        return [(named["train"], False), (testing[0], True)]
+    alone = not any(_has_picture(folder) for name, folder in named.items() if name != "train")
+    if "train" in named and (testing or alone) and recognises(named["train"]):
+        return [(named["train"], False), *((part, True) for part in testing if recognises(part))]
     return [(path, False)]
 
 

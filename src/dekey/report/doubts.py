@@ -76,9 +76,10 @@ def write_doubts(
                 progress(done, total)
         rest = len(kinds[kind]) - len(shown)
         parts += [f'<p class="quiet">… and {rest:,} more, which --json lists.</p>'] if rest else []
+        meaning, advice = KINDS[kind].meaning, KINDS[kind].advice
         body.append(
             f'<section id="{kind}"><h2>{kind} · {len(kinds[kind]):,}</h2>'
-            f"<p>{escape(KINDS[kind].meaning.capitalize())}. To do: {escape(KINDS[kind].advice)}.</p>{''.join(parts)}</section>"
+            f"<p>{escape(meaning[:1].upper() + meaning[1:])}. To do: {escape(advice)}.</p>{''.join(parts)}</section>"
         )
     if not body:
         body = ['<section><p class="quiet">Nothing was found.</p></section>']

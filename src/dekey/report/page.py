@@ -63,7 +63,6 @@ def render(report: Report) -> str:
         keypoints=sections.keypoints(report),
         examples=sections.examples(report),
         curves=sections.learning_curves(report.log),
-        rows=len(report.log),
         legend=_legend(schema.keypoints),
         heatmaps=single,
         overlays=overlays,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dekey.data import Dataset, Instances, Points, Schema, geometry
+from dekey.data.geometry import box_sizes, hulls
 from dekey.draw import draw_heatmaps, draw_instances, draw_points, palette
 from dekey.errors import DekeyError
 from dekey.metrics import Evaluation
@@ -58,18 +59,25 @@ class Ranked(NamedTuple):
 def rank(held_out: Dataset, errors: NDArray[np.float64], normalisers: NDArray[np.float64]) -> list[Ranked]:
     """Order the annotated objects from the worst to the best; those without labels and crowds are left out.
 
+    An object without a normaliser is measured by the diagonal of its keypoints' hull; one that was found and has no extent
+    either is left out, since nothing says how much its pixels are.
+
     Args:
         held_out: the data set with M objects.
         errors: (M, K) px, NaN where not found or unlabelled.
-        normalisers: (M,) px.
+        normalisers: (M,) px; NaN where an object has no such length.
     """
     labelled = held_out.instances.labelled & ~held_out.instances.crowd[:, None]
     known = np.isfinite(errors) & labelled
-    scale = np.where(np.isfinite(normalisers) & (normalisers > 0), normalisers, 1.0)
+    objects = held_out.instances
+    spans = box_sizes(hulls(np.where(objects.labelled[..., None], objects.keypoints, np.nan)))
+    scale = np.where(np.isfinite(normalisers) & (normalisers > 0), normalisers, np.hypot(spans[:, 0], spans[:, 1]))
+    measured = (scale > 0) | ~known.any(axis=1)
+    scale = np.where(scale > 0, scale, 1.0)  # of what was not found at all, nothing is divided
     relative = np.where(known, errors / scale[:, None], 1.0)
     images = held_out.image_of_instance()
     rows = []
-    for index in np.flatnonzero(labelled.any(axis=1)):
+    for index in np.flatnonzero(labelled.any(axis=1) & measured):
         own = errors[index][known[index]]
         rows.append(
             Ranked(

@@ -227,7 +227,7 @@ def examples(report: Report) -> Examples:
         return Examples(sentences=["The evaluation was stored without the error of each keypoint, so no image is ranked."])
     ranked = rank(held_out, evaluation.errors, evaluation.normalisers)
     if not ranked:
-        return Examples(sentences=["No held-out object has a labelled keypoint, so no image is ranked."])
+        return Examples(sentences=["No held-out object has a labelled keypoint and a size, so no image is ranked."])
     worst, typical = worst_and_typical(ranked)
     sentences = [] if typical else ["There are too few held-out images to show typical ones beside the worst."]
     return Examples(

@@ -72,6 +72,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         "fish": [thing(1, "220")],
         "again": [thing(0, "222")],
     }
+    content["again"][0].keypoints[0, 2] = 60.5, 20.25  # to the right of its image
     samples = []
     for number, (name, objects) in enumerate(content.items()):
         size = (40 + number, 48)

@@ -23,7 +23,7 @@ from dekey.formats.losses import ALL, lost_features
 Differences = Callable[[Dataset, Dataset], set[str]]
 WRITABLE = [name for name, known in FORMATS.items() if known.write is not None]
 # What a difference can show only where the data happen to be so, or what no array shows.
-UNSEEN = {"order", "image_sizes"}
+UNSEEN = {"order", "image_sizes", "outside_points"}
 
 
 def one_class(dataset: Dataset) -> Dataset:
