@@ -80,9 +80,9 @@ def test_check_fails_until_the_pages_are_written_and_changes_nothing(repository:
 def test_seeds_share_a_row_with_their_mean_and_range():
     results = [_accuracy("one", 0, 0.03), _accuracy("one", 1, 0.05), _accuracy("two", 0, 0.02)]
     lines = tables.table("accuracy-faces", results).splitlines()
-    assert lines[2].startswith("| one | 10 | 128² | 5.5 | 26.0 | 4.00 % (3.00 to 5.00) |")
+    assert lines[2].startswith("| one | 2 | 10 | 128² | 5.5 | 26.0 | 4.00 % (3.00 to 5.00) |")
     assert lines[2].endswith("| 2 |")
-    assert lines[3].startswith("| two | 10 | 128² | 5.5 | 26.0 | 2.00 % | 2.00 | 4.00 |")
+    assert lines[3].startswith("| two | 2 | 10 | 128² | 5.5 | 26.0 | 2.00 % | 2.00 | 4.00 |")
     assert len(lines) == 6
 
 
