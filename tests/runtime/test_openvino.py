@@ -81,7 +81,9 @@ def test_bf16_is_close_to_fp32_and_not_the_same(small_onnx: Path, inputs: np.nda
         pytest.skip("this processor has no bf16")
     exact, rounded = (OpenvinoBackend(small_onnx, one).run(inputs) for one in ("fp32", "bf16"))  # type: ignore[arg-type]
     assert 0 < np.abs(exact["keypoint_scores"] - rounded["keypoint_scores"]).max() < 0.1
-    sure = exact["keypoint_scores"] > 0.2
+    # The surer half of what so small a network says; how sure it is depends on the machine that trained it.
+    sure = exact["keypoint_scores"] > np.median(exact["keypoint_scores"])
+    assert sure.any()
     # Decoding itself stays in fp32: coordinates of a hundred pixels in bf16 would be whole ones.
     assert np.abs(exact["keypoints"] - rounded["keypoints"])[sure].max() < 0.6
     assert np.modf(rounded["keypoints"])[0].any()
