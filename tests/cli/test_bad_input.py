@@ -196,7 +196,10 @@ LATE: dict[str, tuple[Words, str]] = {
     "data: missing picture": (lambda p: p.change(named(0, "gone.png")).train(), "gone.png"),
     "data: bomb": (lambda p: p.write(bomb(), "b.png").change(named(0, "b.png")).train(), "b.png"),
     "data: boxes without area": (lambda p: p.change(objects(bbox=[8, 8, 0, 30])).train(), "has no area"),
-    "data: nothing labelled": (lambda p: p.change(objects(keypoints=[0] * 6)).train(), "none has a labelled keypoint"),
+    "data: nothing labelled": (
+        lambda p: p.change(objects(keypoints=[0] * 6)).train(),
+        "found no labelled keypoint in the 5 images to learn from",
+    ),
     "data: one picture": (
         lambda p: p.change(lambda v: v.update(images=v["images"][:1], annotations=v["annotations"][:1])).train(),
         "expected at least 2",

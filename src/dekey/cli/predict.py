@@ -298,7 +298,7 @@ def _check_boxes(file: Path, boxes: Dataset, row: int) -> None:
         )
     known = own.instances.boxes[~own.instances.crowd]
     if not (np.isfinite(known).all() and (geometry.box_sizes(known) > 0).all()):
-        raise DekeyError(f"an object of {file} in the --boxes file has a missing or empty box; draw it again or drop it")
+        raise DekeyError(f"an object of {file} in the --boxes file has no box, or one that has no area; mend or drop it")
 
 
 def _draw(path: Path, image: NDArray[np.uint8], instances: Instances, predictor: Predictor) -> None:

@@ -159,12 +159,10 @@ def prepare(config: Config, device: str, say: Say) -> Material:
 def check_region(kind: Kind, region: Region, train: Dataset, held_out: Dataset) -> None:
     """Raise DekeyError where the family cannot learn from the data as they are cut."""
     if kind == "heatmap":
-        for part, what in ((train, "to learn from"), (held_out, "held out")):
+        inspect, other = "`dekey inspect` shows what the file holds", "name other files with --val"
+        for part, what, advice in ((train, "to learn from", inspect), (held_out, "held out", other)):
             if not (part.instances.labelled.any(axis=1) & ~part.instances.crowd).any():
-                raise DekeyError(
-                    f"found no labelled keypoint in the {len(part)} images {what}, expected some; name other files (--val), or "
-                    "take --model center for images without objects"
-                )
+                raise DekeyError(f"found no labelled keypoint in the {len(part)} images {what}, expected some; {advice}")
     if region == "box" or kind == "center":
         for part in (train, held_out):
             counted = part.instances[~part.instances.crowd]
